@@ -1,0 +1,33 @@
+/** One circuit breaker per dependency (database), each with its own policy. */
+import { Context, type Effect, type Stream } from "effect"
+import type { CircuitBreaker } from "effect/persistence"
+
+export interface BreakerStatistics {
+  readonly dependency: string
+  readonly state: CircuitBreaker.State
+  readonly successes: number
+  readonly failures: number
+  readonly rejections: number
+}
+
+export class CircuitBreakers extends Context.Service<
+  CircuitBreakers,
+  {
+    /**
+     * Runs the effect through the dependency's breaker. Defects count as failures, interruption counts as nothing, and
+     * a typed error counts if `isFailure` says so (by default every one does).
+     */
+    readonly protect: (
+      dependency: string,
+      options?: {
+        readonly isFailure?: (error: unknown) => boolean
+      }
+    ) => <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CircuitBreaker.CircuitBreakerError, R>
+    readonly statistics: Effect.Effect<ReadonlyArray<BreakerStatistics>>
+    /** Opens the breaker until `reset`. */
+    readonly isolate: (dependency: string) => Effect.Effect<void>
+    /** Closes the breaker and forgets its failures. */
+    readonly reset: (dependency: string) => Effect.Effect<void>
+    readonly transitions: Stream.Stream<CircuitBreaker.Transition>
+  }
+>()("effect-saga/services/CircuitBreakers") {}

@@ -1,0 +1,35 @@
+/** Sole ownership of named resources across processes, as a lease that is renewed while its scope is open. */
+import { Context, type Duration, type Effect, type Scope } from "effect"
+import type { LockError } from "../schema/LockError.ts"
+
+export interface Lease {
+  /** Sorted, without repeats. */
+  readonly resources: ReadonlyArray<string>
+  /** Of this holder: unguessable, never used twice. */
+  readonly token: string
+  /** Rises with every lease of a resource, whatever Redis forgot: a store refuses a write below its floor. */
+  readonly fence: number
+  /** False with locking switched off: others may be at work on the resources. */
+  readonly exclusive: boolean
+  /** Until the local deadline (drift subtracted); zero once it has passed or the lease is lost. */
+  readonly remaining: Effect.Effect<Duration.Duration>
+  /** Fails once the lease is lost; never succeeds. */
+  readonly lost: Effect.Effect<never, LockError>
+  /**
+   * A fence above every one drawn for the resources so far, and at least `atLeast`; undoing begins with it, so that a
+   * write of the same saga that lands late is refused. Fails with `LockLost` when another holds the lease.
+   */
+  readonly advance: (atLeast?: number) => Effect.Effect<number, LockError>
+}
+
+export class DistributedLock extends Context.Service<
+  DistributedLock,
+  {
+    /** Held until the scope closes; several resources are taken in sorted order, all or none. */
+    readonly acquire: (...resources: ReadonlyArray<string>) => Effect.Effect<Lease, LockError, Scope.Scope>
+    /** Runs `use` under the lease, interrupting it when the lease is lost. */
+    readonly withLock: (
+      ...resources: ReadonlyArray<string>
+    ) => <A, E, R>(use: (lease: Lease) => Effect.Effect<A, E, R>) => Effect.Effect<A, E | LockError, R>
+  }
+>()("effect-saga/services/DistributedLock") {}

@@ -1,0 +1,34 @@
+/** Lock and idempotency as one admission. */
+import { Context, type Effect, type Scope } from "effect"
+import type { IdempotencyError } from "../schema/IdempotencyError.ts"
+import type { LockError } from "../schema/LockError.ts"
+import type { OutcomeUnknown } from "../schema/SagaError.ts"
+import type { Lease } from "./DistributedLock.ts"
+import type { Ending, IdempotencyRequest, OpenMark } from "./Idempotency.ts"
+
+/** A recorded result, or sole ownership of the resources until the scope closes. */
+export type Admission =
+  | { readonly _tag: "Replayed"; readonly result: string }
+  | {
+      readonly _tag: "Admitted"
+      readonly lease: Lease
+      /** Sagas found open on the resources whose owner is gone. */
+      readonly abandoned: ReadonlyArray<OpenMark>
+      /**
+       * Compares the owner and stores the ending, in one step; then the saga has ended. Succeeds with whether a repeat
+       * will be served from it. `LockLost`: refused, another owns the resource. `OutcomeUnknown`: the reply was lost and
+       * could not be read back.
+       */
+      readonly commit: (ending: Ending) => Effect.Effect<boolean, LockError | OutcomeUnknown>
+    }
+
+export class SagaGuard extends Context.Service<
+  SagaGuard,
+  {
+    /**
+     * Waits, up to the wait limit, for the resources or for the result of the request in flight. The lease is released
+     * when the scope closes.
+     */
+    readonly enter: (request: IdempotencyRequest) => Effect.Effect<Admission, LockError | IdempotencyError, Scope.Scope>
+  }
+>()("effect-saga/services/SagaGuard") {}
