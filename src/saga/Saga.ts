@@ -1,0 +1,198 @@
+/**
+ * A saga is a typed Effect program over steps: all of them happen, or those that happened are undone, or a dead letter
+ * explains what could not be.
+ *
+ * **Details**
+ *
+ * `execute` derives the idempotency key, returns the recorded result if there is one, else takes the lock on the
+ * saga's resources, looks again, runs, and ends: success is stored by a compare on the saga's own fence; a failure of
+ * any kind (typed, defect, interruption, lost lease) undoes the calls in reverse and then fails as `run` did.
+ *
+ * **Gotchas**
+ *
+ * - `run` may be started again by another process: it must do its work through steps, not beside them.
+ * - A step whose error `run` handles itself is undone only if the saga fails later.
+ */
+import { Duration, Effect, Schema } from "effect"
+import type { IdempotencyError } from "../schema/IdempotencyError.ts"
+import type { LockError } from "../schema/LockError.ts"
+import type { CompensationError, InvalidPayload, OutcomeUnknown, SagaTimeout } from "../schema/SagaError.ts"
+import type { CircuitBreakers } from "../services/CircuitBreakers.ts"
+import type { DeadLetterQueue } from "../services/DeadLetterQueue.ts"
+import type { DistributedLock } from "../services/DistributedLock.ts"
+import type { SagaGuard } from "../services/SagaGuard.ts"
+import type { Receipt } from "./internal/Admitted.ts"
+import { type Definition, definitionOf, erase, typed } from "./internal/Definition.ts"
+import { execute } from "./internal/Execute.ts"
+import { defineSaga, sagaOf } from "./internal/Registry.ts"
+import type { SagaDefinition } from "./internal/Request.ts"
+import * as Step from "./Step.ts"
+
+export type { Receipt } from "./internal/Admitted.ts"
+export type { StepFailure } from "./Step.ts"
+
+export interface ExecuteOptions {
+  /** "This request was served": 1 to 255 printable characters. Without it the key is derived from the payload. */
+  readonly idempotencyKey?: string
+}
+
+export type SagaError =
+  | Step.StepFailure
+  | SagaTimeout
+  | LockError
+  | IdempotencyError
+  | InvalidPayload
+  | CompensationError
+  | OutcomeUnknown
+export type SagaServices = DistributedLock | SagaGuard | CircuitBreakers | DeadLetterQueue
+
+export interface Saga<
+  Name extends string,
+  Payload extends Schema.Constraint,
+  Success extends Schema.Constraint,
+  Error extends Schema.Constraint,
+  R
+> {
+  readonly sagaName: Name
+  readonly version: number
+  readonly payload: Payload
+  readonly success: Success
+  readonly error: Error
+  readonly execute: (
+    payload: Payload["Type"],
+    options?: ExecuteOptions
+  ) => Effect.Effect<Success["Type"], Error["Type"] | SagaError, R | SagaServices>
+  /** As `execute`, with what it did beside its result. */
+  readonly executeReceipt: (
+    payload: Payload["Type"],
+    options?: ExecuteOptions
+  ) => Effect.Effect<Receipt<Success["Type"]>, Error["Type"] | SagaError, R | SagaServices>
+}
+
+/** Any saga, whatever its types. */
+export interface Any {
+  readonly sagaName: string
+  readonly version: number
+  readonly payload: Schema.Constraint
+  readonly success: Schema.Constraint
+  readonly error: Schema.Constraint
+}
+
+/** The services the steps of a saga need, beside those of `SagaServices`. */
+export type Services<S> = S extends Saga<infer _Name, infer _Payload, infer _Success, infer _Error, infer R> ? R : never
+
+/**
+ * Declares a saga. `run` may call every step listed in `steps` and no other, fails with the declared errors and no
+ * other, and is handed what its steps need by whoever executes it.
+ */
+export const make = <
+  const Name extends string,
+  Payload extends Schema.Constraint,
+  const Steps extends ReadonlyArray<Step.Any>,
+  R,
+  Success extends Schema.Constraint = Schema.Void,
+  Error extends Schema.Constraint = Schema.Never
+>(
+  name: Name,
+  options: {
+    /** Counted up when `run` or a schema changes so that an older execution cannot be redriven by it; 1 unless said. */
+    readonly version?: number
+    readonly payload: Payload
+    readonly success?: Success
+    readonly error?: Error
+    /** What only one saga may touch at a time: one resource, or several. */
+    readonly resource: (payload: Payload["Type"]) => string | ReadonlyArray<string>
+    /** Every step that `run` may call; a dead letter or a crashed saga finds its step here. */
+    readonly steps: Steps
+    /** Typed failures that a repeat should get back instead of running again; by default none. */
+    readonly recordFailure?: (error: Error["Type"]) => boolean
+    /** Before the point of no return; unlimited unless said. */
+    readonly timeout?: Duration.Input
+    readonly run: (payload: Payload["Type"]) => Effect.Effect<Success["Type"], Error["Type"] | Step.StepFailure, R>
+  }
+): Saga<
+  Name,
+  Payload,
+  Success,
+  Error,
+  Exclude<R, Step.SagaRun | Step.Listed<Steps[number]["stepName"]>> | Step.Services<Steps[number]>
+> => {
+  type Requirements = Exclude<R, Step.SagaRun | Step.Listed<Steps[number]["stepName"]>> | Step.Services<Steps[number]>
+  const success = erase<Success>(options.success ?? Schema.Void)
+  const error = erase<Error>(options.error ?? Schema.Never)
+  const version = options.version ?? 1
+  const definition: SagaDefinition = {
+    name,
+    version,
+    payload: jsonCodec(options.payload),
+    success: jsonCodec(success),
+    error: jsonCodec(error),
+    resources: (payload) => {
+      const resource = options.resource(payload)
+      return typeof resource === "string" ? [resource] : resource
+    },
+    steps: stepsByName(name, options.steps),
+    recordFailure: options.recordFailure === undefined ? () => false : erase(options.recordFailure),
+    timeout: options.timeout === undefined ? undefined : Duration.fromInputUnsafe(options.timeout),
+    run: erase(options.run)
+  }
+  const executeReceipt = (
+    payload: Payload["Type"],
+    executeOptions?: ExecuteOptions
+  ): Effect.Effect<Receipt<Success["Type"]>, Error["Type"] | SagaError, Requirements | SagaServices> =>
+    typed(execute(definition, payload, executeOptions?.idempotencyKey))
+  return defineSaga(
+    {
+      sagaName: name,
+      version,
+      payload: options.payload,
+      success,
+      error,
+      executeReceipt,
+      execute: (payload, executeOptions) =>
+        Effect.map(executeReceipt(payload, executeOptions), (receipt) => receipt.value)
+    } satisfies Saga<Name, Payload, Success, Error, Requirements>,
+    definition
+  )
+}
+
+const jsonCodec = (schema: Schema.Constraint) => Schema.toCodecJson(erase<Schema.Codec<unknown, unknown>>(schema))
+
+const stepsByName = (saga: string, steps: ReadonlyArray<Step.Any>): ReadonlyMap<string, Definition> => {
+  const byName = new Map<string, Definition>()
+  for (const step of steps) {
+    if (byName.has(step.stepName)) {
+      throw new TypeError(`${saga} lists two steps named ${step.stepName}: a dead letter could not tell them apart`)
+    }
+    byName.set(step.stepName, definitionOf(step))
+  }
+  return byName
+}
+
+/**
+ * A whole saga as one step of another. Its resources must be among the outer's; it takes no lock and records no result
+ * of its own, and it is undone as a unit, last step first.
+ */
+export const asStep = <
+  Name extends string,
+  Payload extends Schema.Constraint,
+  Success extends Schema.Constraint,
+  Error extends Schema.Constraint,
+  R
+>(
+  saga: Saga<Name, Payload, Success, Error, R>
+): Step.Step<Name, Payload, Success, Error, R> => {
+  const definition = sagaOf(saga)
+  return Step.fromDefinition(
+    { name: saga.sagaName, input: saga.payload, output: saga.success, error: saga.error },
+    {
+      _tag: "Nested",
+      name: saga.sagaName,
+      input: saga.payload,
+      timeout: definition.timeout,
+      steps: definition.steps,
+      resources: definition.resources,
+      run: definition.run
+    }
+  )
+}

@@ -1,0 +1,71 @@
+/** One call of a step, outside in: retry, circuit breaker, timeout, the step's own effect. */
+import { Clock, Duration, Effect, type Exit, Option, Pull, Schedule } from "effect"
+import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
+import { StepTimeout } from "../../schema/SagaError.ts"
+import { SagaRun } from "../../services/SagaRun.ts"
+import type { Erased, StepDefinition } from "./Definition.ts"
+import { type Root, refusedFloor } from "./Frame.ts"
+
+export interface Attempt {
+  readonly root: Root
+  readonly step: StepDefinition
+  readonly call: number
+  readonly limit: Duration.Duration
+  readonly retry: Schedule.Schedule<unknown>
+  readonly effect: Erased
+  /** Sees the exit of each attempt that really ran: a breaker's rejection is none. */
+  readonly observe?: (exit: Exit.Exit<unknown, unknown>) => void
+}
+
+/** An open breaker is not retried; contention for the probe of a half-open one is. A refusal by a floor is final. */
+const isRetryable = (step: StepDefinition, error: unknown): boolean => {
+  if (error instanceof CircuitBreakerError) return error.reason._tag === "CircuitHalfOpen"
+  if (error instanceof StepTimeout) return true
+  return refusedFloor(error) === undefined && step.isTransient(error)
+}
+
+const once = ({ call, effect, limit, observe, root, step }: Attempt): Erased => {
+  const run = { sagaId: root.sagaId, resources: root.resources, fence: root.fence, call }
+  const timed = Effect.timeoutOrElse(Effect.provideService(effect, SagaRun, run), {
+    duration: limit,
+    orElse: () => Effect.fail(new StepTimeout({ step: step.name, after: limit }))
+  })
+  const observed = observe === undefined ? timed : Effect.onExit(timed, (exit) => Effect.sync(() => observe(exit)))
+  if (step.dependency === undefined) return observed
+  return root.breakers.protect(step.dependency, {
+    isFailure: (error) => error instanceof StepTimeout || step.isTransient(error)
+  })(observed)
+}
+
+/** The original error survives when the schedule ends: the last attempt's. */
+const again = Effect.fnUntraced(function* (attempt: Attempt, first: unknown): Effect.fn.Return<unknown, unknown> {
+  const { step } = attempt
+  const next = yield* Schedule.toStep(attempt.retry)
+  let error = first
+  for (let failed = 1; ; failed++) {
+    const now = yield* Clock.currentTimeMillis
+    const delay = yield* next(now, error).pipe(
+      Effect.map(([, duration]) => Option.some(duration)),
+      Pull.catchDone(() => Effect.succeed(Option.none<Duration.Duration>()))
+    )
+    if (Option.isNone(delay)) return yield* Effect.fail(error)
+    yield* Effect.logWarning(
+      `attempt ${failed} failed, the next follows in ${Duration.format(delay.value)}`,
+      error
+    ).pipe(Effect.annotateLogs({ dependency: step.dependency ?? "none", attempt: failed }))
+    yield* Effect.sleep(delay.value)
+    const result = yield* Effect.result(once(attempt))
+    if (result._tag === "Success") return result.success
+    error = result.failure
+    if (!isRetryable(step, error)) return yield* Effect.fail(error)
+  }
+})
+
+/** The attempts of one call; fails with the last attempt's own error. */
+export const attempts = (attempt: Attempt): Erased =>
+  attempt.root.settings.retries
+    ? Effect.catch(
+        Effect.suspend(() => once(attempt)),
+        (error) => (isRetryable(attempt.step, error) ? again(attempt, error) : Effect.fail(error))
+      )
+    : Effect.suspend(() => once(attempt))

@@ -1,0 +1,52 @@
+/** One execution, from the request to its receipt: the recorded result of an earlier one, or an admission and a run. */
+import { Effect, Scope } from "effect"
+import { IdempotencyError, RecordUnreadable } from "../../schema/IdempotencyError.ts"
+import type { IdempotencyRequest } from "../../services/Idempotency.ts"
+import { SagaGuard } from "../../services/SagaGuard.ts"
+import { type Receipt, type Restore, runAdmitted, type Services } from "./Admitted.ts"
+import { makeRequest, readRecord, type SagaDefinition } from "./Request.ts"
+
+export const execute = Effect.fnUntraced(function* (
+  saga: SagaDefinition,
+  payload: unknown,
+  callersKey: string | undefined
+): Effect.fn.Return<Receipt<unknown>, unknown, Services> {
+  const request = yield* makeRequest(saga, payload, callersKey)
+  const about = { saga: saga.name, sagaId: request.sagaId, resource: request.resources.join(",") }
+  const whole = Effect.uninterruptibleMask((restore) =>
+    Effect.scopedWith((scope) => enter(saga, payload, request, scope, restore))
+  )
+  const options = { captureStackTrace: false, attributes: about }
+  return yield* Effect.annotateLogs(Effect.withSpan(whole, `saga ${saga.name}`, options), about)
+})
+
+const enter: (
+  saga: SagaDefinition,
+  payload: unknown,
+  request: IdempotencyRequest,
+  scope: Scope.Scope,
+  restore: Restore
+) => Effect.Effect<Receipt<unknown>, unknown, Services> = Effect.fnUntraced(
+  function* (saga, payload, request, scope, restore) {
+    const guard = yield* SagaGuard
+    const admission = yield* restore(Scope.provide(guard.enter(request), scope))
+    if (admission._tag === "Admitted") {
+      return yield* runAdmitted({ saga, payload, request, admission, scope, restore })
+    }
+    const record = readRecord(saga, admission.result)
+    switch (record._tag) {
+      case "Success":
+        return { sagaId: record.sagaId, value: record.value, replayed: true, recorded: true, parked: [] }
+      case "Failure":
+        return yield* Effect.fail(record.error)
+      case "Unreadable":
+        if (!request.derived) {
+          const reason = new RecordUnreadable({ key: request.key, problem: record.problem })
+          return yield* new IdempotencyError({ reason })
+        }
+        // It speaks of a state, which is simply written again.
+        yield* Effect.logWarning(`a recorded result cannot be read and counts as absent: ${record.problem}`)
+        return yield* enter(saga, payload, { ...request, unreadable: admission.result }, scope, restore)
+    }
+  }
+)

@@ -1,0 +1,103 @@
+/** What one execution of a saga knows of itself: who it is, and which of its calls may have to be undone. */
+import type { Cause, Effect, Fiber, Option } from "effect"
+import type { LockError } from "../../schema/LockError.ts"
+import { FloorRefused } from "../../schema/SagaError.ts"
+import type { CircuitBreakers } from "../../services/CircuitBreakers.ts"
+import type { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
+import type { SagaSettings } from "../../services/SagaSettings.ts"
+import type { Definition, NestedSaga, UndoableStep } from "./Definition.ts"
+
+/** One call of a step that can be undone. */
+export interface Call {
+  readonly number: number
+  readonly path: string
+  readonly definition: UndoableStep
+  readonly input: unknown
+  before: unknown
+  output: Option.Option<unknown>
+  /** Whether some attempt may have changed the store. */
+  touched: boolean
+  attempts: number
+  /** The order in which calls finished; undefined while the outcome is not known. */
+  finished: number | undefined
+}
+
+/** One call of a nested saga: undone as a unit. */
+export interface NestedCall {
+  readonly number: number
+  readonly path: string
+  readonly definition: NestedSaga
+  readonly frame: Frame
+  finished: number | undefined
+}
+
+/** A compensation that failed, and the dead letter that explains it. */
+export interface Failure {
+  readonly step: string
+  readonly deadLetterId: string
+  readonly cause: Cause.Cause<unknown>
+}
+
+/** Shared by a saga and the sagas nested in it. */
+export interface Root {
+  readonly saga: string
+  readonly version: number
+  readonly sagaId: string
+  readonly resources: ReadonlyArray<string>
+  readonly settings: SagaSettings
+  readonly breakers: CircuitBreakers["Service"]
+  readonly deadLetters: DeadLetterQueue["Service"]
+  /** What writes carry; undoing replaces it by a fresh one. */
+  fence: number
+  /** A fence above all earlier ones, and the lock to use it under: taken anew if the lease was lost. */
+  readonly freshFence: (atLeast: number) => Effect.Effect<number, LockError>
+  nextCall: number
+  nextFinished: number
+  /** Past the point of no return: nothing is undone any more. */
+  pivoted: boolean
+  /** Undoing has begun: no call starts. */
+  closed: boolean
+  /** The fibers in which undoable calls run. */
+  readonly running: Map<number, Fiber.Fiber<unknown, unknown>>
+  /** Resumed when `running` becomes empty. */
+  readonly idle: Array<() => void>
+  /** Dead letters of retriable steps. */
+  readonly parked: Array<string>
+  /** Dead letters of nested sagas that could not be undone. */
+  readonly failures: Array<Failure>
+}
+
+/** A saga, or a nested one, with the calls it made itself. */
+export interface Frame {
+  readonly root: Root
+  /** Of the nested saga within the outer ones: "" or "Inner/". */
+  readonly path: string
+  readonly steps: ReadonlyMap<string, Definition>
+  readonly calls: Array<Call | NestedCall>
+}
+
+export const isNested = (call: Call | NestedCall): call is NestedCall => call.definition._tag === "Nested"
+
+const mayNeedUndo = (call: Call | NestedCall): boolean =>
+  isNested(call) ? call.frame.calls.some(mayNeedUndo) : call.touched
+
+const latestFirst = (a: Call | NestedCall, b: Call | NestedCall): number => {
+  if (a.finished === undefined || b.finished === undefined) {
+    if (a.finished === b.finished) return b.number - a.number
+    return a.finished === undefined ? -1 : 1
+  }
+  return b.finished - a.finished
+}
+
+/** The calls that may have left something: those without a known outcome first, then the last finished first. */
+export const toUndo = (frame: Frame): ReadonlyArray<Call | NestedCall> =>
+  frame.calls.filter(mayNeedUndo).sort(latestFirst)
+
+/** The floor that a store reported when it refused a write, if this error is such a refusal. */
+export const refusedFloor = (error: unknown): number | undefined => {
+  if (error instanceof FloorRefused) return error.floor
+  if (typeof error === "object" && error !== null && "reason" in error && error.reason instanceof FloorRefused) {
+    return error.reason.floor
+  }
+  return undefined
+}

@@ -1,0 +1,101 @@
+/** What identifies one request: its key, its fingerprint, its resources; and the text of its recorded result. */
+import { type Duration, Effect, Exit, Schema } from "effect"
+import { canonicalJson } from "../../schema/CanonicalJson.ts"
+import { sha256 } from "../../schema/Digest.ts"
+import { IdempotencyError, InvalidKey } from "../../schema/IdempotencyError.ts"
+import { InvalidPayload } from "../../schema/SagaError.ts"
+import type { IdempotencyRequest } from "../../services/Idempotency.ts"
+import { Ids } from "../../services/Ids.ts"
+import type { Definition, Erased } from "./Definition.ts"
+
+type JsonCodec = Schema.Codec<unknown, unknown>
+
+/** A saga with its types erased. */
+export interface SagaDefinition {
+  readonly name: string
+  readonly version: number
+  readonly payload: JsonCodec
+  readonly success: JsonCodec
+  readonly error: JsonCodec
+  readonly resources: (payload: unknown) => ReadonlyArray<string>
+  readonly steps: ReadonlyMap<string, Definition>
+  readonly recordFailure: (error: unknown) => boolean
+  readonly timeout: Duration.Duration | undefined
+  readonly run: (payload: unknown) => Erased
+}
+
+const printable = /^[\x20-\x7e]{1,255}$/
+
+/** Fails before anything is touched: `InvalidPayload`, or `InvalidKey`. */
+export const makeRequest = Effect.fnUntraced(function* (
+  saga: SagaDefinition,
+  payload: unknown,
+  callersKey: string | undefined
+): Effect.fn.Return<IdempotencyRequest, InvalidPayload | IdempotencyError> {
+  if (callersKey !== undefined && !printable.test(callersKey)) {
+    return yield* new IdempotencyError({
+      reason: new InvalidKey({
+        problem: `an idempotency key is 1 to 255 printable ASCII characters; this one is ${JSON.stringify(callersKey.slice(0, 300))}`
+      })
+    })
+  }
+  const encoded = Schema.encodeUnknownExit(saga.payload)(payload)
+  if (Exit.isFailure(encoded)) {
+    return yield* new InvalidPayload({ saga: saga.name, problem: problemOf(encoded) })
+  }
+  const canonical = yield* canonicalJson(encoded.value)
+  const resources = [...new Set(saga.resources(payload))].sort()
+  return {
+    saga: saga.name,
+    sagaId: yield* (yield* Ids).next,
+    // The parts are joined as JSON so that no two different lists of parts give the same text.
+    key: callersKey ?? sha256(JSON.stringify([saga.name, saga.version, resources, canonical])),
+    derived: callersKey === undefined,
+    fingerprint: sha256(canonical),
+    resources
+  }
+})
+
+const problemOf = (exit: Exit.Failure<unknown, Schema.SchemaError>): string => {
+  const reason = exit.cause.reasons[0]
+  return reason?._tag === "Fail" ? reason.error.message : String(exit.cause)
+}
+
+/** The text of a result or of a failure to be repeated; undefined if its schema cannot encode it. */
+export const endingText = (
+  saga: SagaDefinition,
+  sagaId: string,
+  kind: "ok" | "err",
+  value: unknown
+): string | undefined => {
+  const encoded = Schema.encodeUnknownExit(kind === "ok" ? saga.success : saga.error)(value)
+  if (Exit.isFailure(encoded)) return undefined
+  try {
+    return JSON.stringify({ id: sagaId, [kind]: encoded.value ?? null })
+  } catch {
+    return undefined
+  }
+}
+
+export type Recorded =
+  | { readonly _tag: "Success"; readonly sagaId: string; readonly value: unknown }
+  | { readonly _tag: "Failure"; readonly sagaId: string; readonly error: unknown }
+  | { readonly _tag: "Unreadable"; readonly problem: string }
+
+const Record = Schema.fromJsonString(
+  Schema.Struct({ id: Schema.String, ok: Schema.optionalKey(Schema.Unknown), err: Schema.optionalKey(Schema.Unknown) })
+)
+
+/** Reads what `endingText` wrote, perhaps by another version of the program. */
+export const readRecord = (saga: SagaDefinition, text: string): Recorded => {
+  const record = Schema.decodeUnknownExit(Record)(text)
+  if (Exit.isFailure(record)) return { _tag: "Unreadable", problem: problemOf(record) }
+  const failed = "err" in record.value
+  const decoded = Schema.decodeUnknownExit(failed ? saga.error : saga.success)(
+    record.value.ok ?? record.value.err ?? null
+  )
+  if (Exit.isFailure(decoded)) return { _tag: "Unreadable", problem: problemOf(decoded) }
+  return failed
+    ? { _tag: "Failure", sagaId: record.value.id, error: decoded.value }
+    : { _tag: "Success", sagaId: record.value.id, value: decoded.value }
+}

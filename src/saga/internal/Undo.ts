@@ -1,0 +1,128 @@
+/**
+ * Undoing: calls without a known outcome first, then the last finished first, one after another. A failure stops
+ * nothing: it becomes a dead letter.
+ */
+import { Cause, Effect, Exit, Option } from "effect"
+import { attempts } from "./Attempts.ts"
+import type { Erased } from "./Definition.ts"
+import { type Call, type Failure, type Frame, isNested, type Root, refusedFloor, toUndo } from "./Frame.ts"
+import { park } from "./Park.ts"
+
+/**
+ * Undoes what the frame's calls may have left. It begins by drawing a fresh fence, so that a write of this saga that
+ * lands later is refused; without one (the lock is another's, or cannot be asked) everything is parked.
+ */
+export const undo = (frame: Frame, cause: Cause.Cause<unknown>): Effect.Effect<ReadonlyArray<Failure>> =>
+  Effect.uninterruptible(
+    Effect.suspend(() => {
+      if (toUndo(frame).length === 0) return Effect.succeed([])
+      const root = frame.root
+      const refused = Option.getOrUndefined(Option.map(Cause.findErrorOption(cause), refusedFloor))
+      return Effect.matchCauseEffect(root.freshFence(refused === undefined ? 0 : refused + 1), {
+        onSuccess: (fence) => {
+          root.fence = fence
+          return undoFrame(frame, cause)
+        },
+        onFailure: (lockCause) => parkFrame(frame, lockCause, cause)
+      })
+    })
+  )
+
+type Undoing = Effect.fn.Return<ReadonlyArray<Failure>>
+
+const undoFrame = Effect.fnUntraced(function* (frame: Frame, cause: Cause.Cause<unknown>): Undoing {
+  const failures: Array<Failure> = []
+  for (const call of toUndo(frame)) {
+    if (isNested(call)) {
+      failures.push(...(yield* undoFrame(call.frame, cause)))
+      continue
+    }
+    const exit = yield* Effect.exit(undoCall(frame.root, call, cause))
+    call.touched = false
+    if (Exit.isFailure(exit)) failures.push(yield* parkCall(frame.root, call, exit.cause, cause))
+    else if (Option.isNone(call.output) && !call.definition.fenced) yield* parkVerify(frame.root, call, cause)
+  }
+  return failures
+})
+
+const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): Erased => {
+  const step = call.definition
+  const compensate = attempts({
+    root,
+    step,
+    call: call.number,
+    limit: root.settings.compensationTimeout,
+    retry: root.settings.compensationRetry,
+    effect: Effect.suspend(() => step.compensate(call.input, { before: call.before, output: call.output, cause }))
+  })
+  const settled = Effect.catch(compensate, (error): Erased => {
+    const floor = refusedFloor(error)
+    return floor === undefined ? Effect.fail(error) : aboveFloor(root, floor, compensate)
+  })
+  return Effect.annotateLogs(
+    Effect.withSpan(settled, `compensation ${step.name}`, {
+      captureStackTrace: false,
+      attributes: { saga: root.saga, sagaId: root.sagaId, step: step.name, call: call.number }
+    }),
+    { step: step.name, compensation: true }
+  )
+}
+
+/**
+ * A floor above a freshly drawn fence is either a later owner's, whose write replaced ours: then the lock is no longer
+ * ours and nothing is left to undo; or the lock's clock fell behind: then a fence above the floor is drawn.
+ */
+const aboveFloor = (root: Root, floor: number, compensate: Erased): Erased =>
+  Effect.matchEffect(root.freshFence(floor + 1), {
+    onSuccess: (fence): Erased => {
+      root.fence = fence
+      return compensate
+    },
+    onFailure: (error): Erased =>
+      error.reason._tag === "LockStoreError"
+        ? Effect.fail(error)
+        : Effect.logInfo("nothing left to undo: a later saga wrote", error)
+  })
+
+const parkFrame = Effect.fnUntraced(function* (
+  frame: Frame,
+  lockCause: Cause.Cause<unknown>,
+  cause: Cause.Cause<unknown>
+): Undoing {
+  const failures: Array<Failure> = []
+  for (const call of toUndo(frame)) {
+    if (isNested(call)) {
+      failures.push(...(yield* parkFrame(call.frame, lockCause, cause)))
+    } else {
+      failures.push(yield* parkCall(frame.root, call, lockCause, cause))
+      call.touched = false
+    }
+  }
+  return failures
+})
+
+const explained = (call: Call, cause: Cause.Cause<unknown>, original: Cause.Cause<unknown>) => ({
+  path: call.path,
+  step: call.definition,
+  call: call.number,
+  input: call.input,
+  before: call.before,
+  output: call.output,
+  attempts: call.attempts,
+  cause,
+  original
+})
+
+const parkCall = (root: Root, call: Call, cause: Cause.Cause<unknown>, original: Cause.Cause<unknown>) =>
+  Effect.map(
+    park(root, { kind: "compensation", ...explained(call, cause, original) }),
+    (deadLetterId): Failure => ({ step: call.path, deadLetterId, cause })
+  )
+
+/** The store could not refuse a late write: the undo is to be looked at again when none can be on its way any more. */
+const parkVerify = (root: Root, call: Call, original: Cause.Cause<unknown>) =>
+  park(root, {
+    kind: "verify",
+    ...explained(call, original, original),
+    after: call.definition.timeout ?? root.settings.stepTimeout
+  })
