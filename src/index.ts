@@ -1,0 +1,22 @@
+/**
+ * Typed sagas on Effect: one write to several databases, all or nothing, never silent.
+ *
+ * Importing this module loads no database driver: each layer loads its own when it is built.
+ */
+
+export * as SagaMemory from "./layers/SagaMemory.ts"
+export * as Saga from "./saga/Saga.ts"
+export * as Step from "./saga/Step.ts"
+export * from "./schema/DeadLetter.ts"
+export * from "./schema/DeadLetterError.ts"
+export * from "./schema/IdempotencyError.ts"
+export * from "./schema/LockError.ts"
+export * from "./schema/SagaError.ts"
+export * from "./services/CircuitBreakers.ts"
+export * from "./services/DeadLetterQueue.ts"
+export * from "./services/DistributedLock.ts"
+export * from "./services/Idempotency.ts"
+export * from "./services/Ids.ts"
+export * from "./services/SagaGuard.ts"
+export * from "./services/SagaSettings.ts"
+export type { Toggles } from "./services/Toggles.ts"

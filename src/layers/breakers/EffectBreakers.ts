@@ -1,0 +1,207 @@
+/**
+ * The breakers of all dependencies over Effect's `CircuitBreaker`, one policy each. Its store decides who shares them:
+ * in memory one process, in Redis all.
+ *
+ * **Gotchas**
+ *
+ * `isolate` and `reset` act on this process; with a shared store the others keep the state the store has.
+ */
+import { Cause, Duration, Effect, Exit, Layer, Metric, PubSub, Scope, Stream } from "effect"
+import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
+import type { Redis } from "effect/persistence/Redis"
+import { type BreakerStatistics, CircuitBreakers } from "../../services/CircuitBreakers.ts"
+import { circuitBreakerState } from "../../services/Metrics.ts"
+
+export interface BreakerPolicy {
+  /** Consecutive failed attempts that open it. */
+  readonly failures: number
+  readonly openFor: Duration.Input
+}
+
+export type BreakerPolicies = Readonly<Record<string, BreakerPolicy>>
+
+/** For dependencies that are not named. */
+export const defaultPolicy: BreakerPolicy = { failures: 5, openFor: "60 seconds" }
+
+export const defaultPolicies: BreakerPolicies = {
+  postgres: defaultPolicy,
+  neo4j: defaultPolicy,
+  qdrant: defaultPolicy,
+  redis: { failures: 3, openFor: "30 seconds" },
+  graphiti: { failures: 3, openFor: "120 seconds" }
+}
+
+interface Circuit {
+  readonly breaker: CircuitBreaker.CircuitBreaker
+  readonly openFor: Duration.Duration
+  /** Counted up by `reset`: a new key has no failures behind it. */
+  generation: number
+  isolated: boolean
+  successes: number
+  failures: number
+  rejections: number
+}
+
+const stateNumber = { Closed: 0, Open: 1, HalfOpen: 2 } as const
+
+const make = Effect.fnUntraced(function* (
+  policies: BreakerPolicies
+): Effect.fn.Return<CircuitBreakers["Service"], never, CircuitBreaker.CircuitBreakerStore | Scope.Scope> {
+  const scope = yield* Effect.scope
+  const store = yield* CircuitBreaker.CircuitBreakerStore
+  const hub = yield* PubSub.sliding<CircuitBreaker.Transition>(128)
+  const circuits = new Map<string, Circuit>()
+
+  const open = Effect.fnUntraced(
+    function* (dependency: string) {
+      const policy = policies[dependency] ?? defaultPolicy
+      const breaker = yield* CircuitBreaker.make({
+        tripPolicy: CircuitBreaker.consecutive(policy.failures),
+        openDuration: policy.openFor
+      })
+      const known = circuits.get(dependency)
+      if (known !== undefined) return known
+      const circuit: Circuit = {
+        breaker,
+        openFor: Duration.fromInputUnsafe(policy.openFor),
+        generation: 0,
+        isolated: false,
+        successes: 0,
+        failures: 0,
+        rejections: 0
+      }
+      circuits.set(dependency, circuit)
+      yield* breaker.transitions.pipe(
+        Stream.runForEach((transition) =>
+          Effect.andThen(
+            Metric.update(circuitBreakerState(dependency), stateNumber[transition.to]),
+            PubSub.publish(hub, { ...transition, key: dependency })
+          )
+        ),
+        Effect.forkIn(scope, { startImmediately: true })
+      )
+      yield* Metric.update(circuitBreakerState(dependency), 0)
+      return circuit
+    },
+    (effect) =>
+      Effect.provideService(
+        Effect.provideService(effect, CircuitBreaker.CircuitBreakerStore, store),
+        Scope.Scope,
+        scope
+      )
+  )
+
+  const circuitOf = (dependency: string): Effect.Effect<Circuit> => {
+    const known = circuits.get(dependency)
+    return known === undefined ? open(dependency) : Effect.succeed(known)
+  }
+  const keyOf = (dependency: string, circuit: Circuit) =>
+    circuit.generation === 0 ? dependency : `${dependency}#${circuit.generation}`
+
+  const protectWith = <A, E, R>(
+    dependency: string,
+    circuit: Circuit,
+    isFailure: ((error: unknown) => boolean) | undefined,
+    effect: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | CircuitBreaker.CircuitBreakerError, R> => {
+    if (circuit.isolated) {
+      circuit.rejections++
+      const reason = new CircuitBreaker.CircuitOpen({ key: dependency, retryAfter: circuit.openFor })
+      return Effect.fail(new CircuitBreaker.CircuitBreakerError({ reason }))
+    }
+    let ran = false
+    const running = Effect.suspend(() => {
+      ran = true
+      return effect
+    })
+    return circuit.breaker
+      .execute(running, {
+        key: keyOf(dependency, circuit),
+        classify: (exit) => {
+          if (Exit.isSuccess(exit)) {
+            circuit.successes++
+            return CircuitBreaker.success
+          }
+          if (Cause.hasInterrupts(exit.cause)) return CircuitBreaker.ignored
+          const error = Cause.findErrorOption(exit.cause)
+          // A typed error that is no failure (a rejected row, say) shows that the dependency answers.
+          if (error._tag === "Some" && isFailure !== undefined && !isFailure(error.value)) {
+            circuit.successes++
+            return CircuitBreaker.success
+          }
+          circuit.failures++
+          return CircuitBreaker.failure()
+        }
+      })
+      .pipe(
+        Effect.tapError(() =>
+          Effect.sync(() => {
+            if (!ran) circuit.rejections++
+          })
+        )
+      )
+  }
+
+  const stateOf = (dependency: string, circuit: Circuit): Effect.Effect<CircuitBreaker.State> =>
+    circuit.isolated
+      ? Effect.succeed({ _tag: "Open", key: dependency, retryAfter: circuit.openFor, consecutiveOpenings: 1 })
+      : circuit.breaker.state(keyOf(dependency, circuit)).pipe(
+          // The breaker lets calls through when its store is gone, so closed is what it is.
+          Effect.orElseSucceed((): CircuitBreaker.State => ({ _tag: "Closed", key: dependency })),
+          Effect.map((state) => ({ ...state, key: dependency })),
+          Effect.tap((state) => Metric.update(circuitBreakerState(dependency), stateNumber[state._tag]))
+        )
+
+  return CircuitBreakers.of({
+    protect: (dependency, options) => (effect) =>
+      Effect.flatMap(circuitOf(dependency), (circuit) => protectWith(dependency, circuit, options?.isFailure, effect)),
+    statistics: Effect.suspend(() =>
+      Effect.forEach(circuits, ([dependency, circuit]) =>
+        Effect.map(
+          stateOf(dependency, circuit),
+          (state): BreakerStatistics => ({
+            dependency,
+            state,
+            successes: circuit.successes,
+            failures: circuit.failures,
+            rejections: circuit.rejections
+          })
+        )
+      )
+    ),
+    isolate: (dependency) =>
+      Effect.flatMap(circuitOf(dependency), (circuit) => {
+        circuit.isolated = true
+        return Metric.update(circuitBreakerState(dependency), stateNumber.Open)
+      }),
+    reset: (dependency) =>
+      Effect.flatMap(circuitOf(dependency), (circuit) => {
+        circuit.isolated = false
+        circuit.generation++
+        return Metric.update(circuitBreakerState(dependency), stateNumber.Closed)
+      }),
+    transitions: Stream.fromPubSub(hub)
+  })
+})
+
+/** Over whatever store is given; policies not named are the defaults. */
+export const layer = (
+  policies: BreakerPolicies = {}
+): Layer.Layer<CircuitBreakers, never, CircuitBreaker.CircuitBreakerStore> =>
+  Layer.effect(CircuitBreakers, make({ ...defaultPolicies, ...policies }))
+
+export const layerMemory = (policies: BreakerPolicies = {}): Layer.Layer<CircuitBreakers> =>
+  Layer.provide(layer(policies), CircuitBreaker.layerStoreMemory())
+
+/** Shared by all processes on the same Redis. */
+export const layerRedis = (policies: BreakerPolicies = {}): Layer.Layer<CircuitBreakers, never, Redis> =>
+  Layer.provide(layer(policies), CircuitBreaker.layerStoreRedis())
+
+/** With breakers switched off: everything passes. */
+export const layerOff: Layer.Layer<CircuitBreakers> = Layer.succeed(CircuitBreakers, {
+  protect: () => (effect) => effect,
+  statistics: Effect.succeed([]),
+  isolate: () => Effect.void,
+  reset: () => Effect.void,
+  transitions: Stream.empty
+})

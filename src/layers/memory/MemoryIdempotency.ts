@@ -1,0 +1,103 @@
+/** Records and marks within one process; every operation is one synchronous step, so no two interleave. */
+import { Clock, Duration, Effect, Layer, Metric } from "effect"
+import { IdempotencyError, KeyReused, ResultNotKept } from "../../schema/IdempotencyError.ts"
+import { LockError, LockLost } from "../../schema/LockError.ts"
+import { Idempotency, type IdempotencyRequest, type OpenMark } from "../../services/Idempotency.ts"
+import { idempotentCacheHits } from "../../services/Metrics.ts"
+
+interface Stored {
+  readonly sagaId: string
+  readonly fingerprint: string
+  readonly fence: number
+  /** Undefined: served, but the result was not kept. */
+  readonly text: string | undefined
+  readonly expires: number
+}
+
+const make = (timeToLive: Duration.Duration): Idempotency["Service"] => {
+  const records = new Map<string, Stored>()
+  const writers = new Map<string, { readonly fence: number; readonly expires: number }>()
+  const open = new Map<string, OpenMark>()
+  const ttl = Duration.toMillis(timeToLive)
+
+  const keyOf = (request: IdempotencyRequest) =>
+    request.derived ? `derived:${request.key}` : `caller:${JSON.stringify([request.saga, request.key])}`
+  const fresh = <A extends { readonly expires: number }>(map: Map<string, A>, key: string, now: number) => {
+    const found = map.get(key)
+    if (found === undefined || found.expires > now) return found
+    map.delete(key)
+    return undefined
+  }
+  const find = (request: IdempotencyRequest, now: number): string | IdempotencyError | undefined => {
+    if (request.replay === false) return undefined
+    const stored = fresh(records, keyOf(request), now)
+    if (stored === undefined) return undefined
+    if (request.derived) {
+      // Void once another saga was admitted to any of the resources.
+      const current = request.resources.every((resource) => fresh(writers, resource, now)?.fence === stored.fence)
+      return current && stored.text !== request.unreadable ? stored.text : undefined
+    }
+    if (stored.fingerprint !== request.fingerprint) {
+      return new IdempotencyError({ reason: new KeyReused({ key: request.key }) })
+    }
+    return (
+      stored.text ?? new IdempotencyError({ reason: new ResultNotKept({ key: request.key, sagaId: stored.sagaId }) })
+    )
+  }
+  const settle = (
+    found: string | IdempotencyError | undefined
+  ): Effect.Effect<string | undefined, IdempotencyError> => {
+    if (found instanceof IdempotencyError) return Effect.fail(found)
+    return found === undefined ? Effect.undefined : Effect.as(Metric.update(idempotentCacheHits, 1), found)
+  }
+  const now = Clock.currentTimeMillis
+
+  return {
+    lookup: (request) => Effect.flatMap(now, (at) => settle(find(request, at))),
+    begin: Effect.fnUntraced(function* (request, lease) {
+      const at = yield* now
+      const result = yield* settle(find(request, at))
+      if (result !== undefined) return { _tag: "Replayed", result } as const
+      const abandoned = new Map<string, OpenMark>()
+      const mark = {
+        saga: request.saga,
+        sagaId: request.sagaId,
+        fence: lease.fence,
+        resources: request.resources
+      }
+      for (const resource of request.resources) {
+        writers.set(resource, { fence: lease.fence, expires: at + ttl })
+        if (!lease.exclusive) continue
+        const found = open.get(resource)
+        if (found !== undefined && found.sagaId !== request.sagaId) abandoned.set(found.sagaId, found)
+        open.set(resource, mark)
+      }
+      return { _tag: "Admitted", abandoned: [...abandoned.values()] } as const
+    }),
+    end: Effect.fnUntraced(function* (request, lease, ending) {
+      const at = yield* now
+      const lost = request.resources.find((resource) => fresh(writers, resource, at)?.fence !== lease.fence)
+      if (lost !== undefined) {
+        return yield* new LockError({ reason: new LockLost({ resource: lost, fence: lease.fence }) })
+      }
+      for (const resource of request.resources) {
+        if (open.get(resource)?.sagaId === request.sagaId) open.delete(resource)
+      }
+      if (ending._tag === "Nothing" || request.replay === false) return
+      records.set(keyOf(request), {
+        sagaId: request.sagaId,
+        fingerprint: request.fingerprint,
+        fence: lease.fence,
+        text: ending._tag === "Result" ? ending.text : undefined,
+        expires: at + ttl
+      })
+    }),
+    ended: (request) => Effect.map(now, (at) => fresh(records, keyOf(request), at)?.sagaId === request.sagaId)
+  }
+}
+
+/** Records live 24 hours unless said. */
+export const layerWith = (options: { readonly timeToLive?: Duration.Input }): Layer.Layer<Idempotency> =>
+  Layer.sync(Idempotency, () => make(Duration.fromInputUnsafe(options.timeToLive ?? "24 hours")))
+
+export const layer: Layer.Layer<Idempotency> = layerWith({})
