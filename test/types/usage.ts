@@ -7,18 +7,27 @@ import { DeadLetterQueue, IoRedis, Saga, SagaLive, SagaMemory, Step } from "effe
 class Document extends Schema.Class<Document>("Document")({ uuid: Schema.String, title: Schema.String }) {}
 class StoreError extends Schema.TaggedError<StoreError>()("StoreError", { transient: Schema.Boolean }) {}
 class OutOfQuota extends Schema.TaggedError<OutOfQuota>()("OutOfQuota", {}) {}
-class Documents extends Context.Service<Documents, {
-  readonly find: (uuid: string) => Effect.Effect<Option.Option<Document>, StoreError>
-  readonly upsert: (d: Document) => Effect.Effect<void, StoreError, Step.SagaRun>
-  readonly restore: (uuid: string, before: Option.Option<Document>) => Effect.Effect<void, StoreError, Step.SagaRun>
-}>()("app/Documents") {}
-class Graph extends Context.Service<Graph, {
-  readonly merge: (d: Document) => Effect.Effect<number, StoreError | OutOfQuota, Step.SagaRun>
-  readonly remove: (uuid: string) => Effect.Effect<void, StoreError, Step.SagaRun>
-}>()("app/Graph") {}
-class Cache extends Context.Service<Cache, {
-  readonly put: (d: Document) => Effect.Effect<void, StoreError>
-}>()("app/Cache") {}
+class Documents extends Context.Service<
+  Documents,
+  {
+    readonly find: (uuid: string) => Effect.Effect<Option.Option<Document>, StoreError>
+    readonly upsert: (d: Document) => Effect.Effect<void, StoreError, Step.SagaRun>
+    readonly restore: (uuid: string, before: Option.Option<Document>) => Effect.Effect<void, StoreError, Step.SagaRun>
+  }
+>()("app/Documents") {}
+class Graph extends Context.Service<
+  Graph,
+  {
+    readonly merge: (d: Document) => Effect.Effect<number, StoreError | OutOfQuota, Step.SagaRun>
+    readonly remove: (uuid: string) => Effect.Effect<void, StoreError, Step.SagaRun>
+  }
+>()("app/Graph") {}
+class Cache extends Context.Service<
+  Cache,
+  {
+    readonly put: (d: Document) => Effect.Effect<void, StoreError>
+  }
+>()("app/Cache") {}
 
 // ---- steps ----------------------------------------------------------------
 const upsertDocument = Step.make("postgres.upsert", {
@@ -55,7 +64,7 @@ export const ingest = Saga.make("IngestDocument", {
   error: Schema.Union([StoreError, OutOfQuota]),
   resource: (doc) => doc.uuid,
   steps: [upsertDocument, mergeNode, warmCache],
-  run: Effect.fn(function*(doc) {
+  run: Effect.fn(function* (doc) {
     const [, nodeId] = yield* Effect.all([upsertDocument(doc), mergeNode(doc)], { concurrency: "unbounded" })
     yield* warmCache(doc)
     return { nodeId }
@@ -75,7 +84,7 @@ const forgetful = Saga.make("Forgetful", {
   error: Schema.Union([StoreError, OutOfQuota]),
   resource: (doc) => doc.uuid,
   steps: [upsertDocument],
-  run: Effect.fn(function*(doc) {
+  run: Effect.fn(function* (doc) {
     yield* upsertDocument(doc)
     yield* mergeNode(doc)
   })
@@ -97,18 +106,21 @@ Saga.make("Undeclared", {
 export const handled = program.pipe(
   Effect.catchReason("LockError", "LockTimeout", (r) => Effect.logInfo(`${r.resource} is busy`)),
   Effect.catchReason("CircuitBreakerError", "CircuitOpen", (r) => Effect.logInfo(`try again in ${r.retryAfter}`)),
-  Effect.catchTag("CompensationError", (e) => Effect.logError(`see dead letters ${e.failures.map((f) => f.deadLetterId)}`))
+  Effect.catchTag("CompensationError", (e) =>
+    Effect.logError(`see dead letters ${e.failures.map((f) => f.deadLetterId)}`)
+  )
 )
 
 // ---- tests swap the world -------------------------------------------------
 declare const StoresMemory: Layer.Layer<Documents | Graph | Cache>
 it.effect("undoes the row when the graph refuses", () =>
-  Effect.gen(function*() {
+  Effect.gen(function* () {
     const error = yield* Effect.flip(ingest.execute(doc))
     assert.strictEqual(error._tag, "OutOfQuota")
     assert.isTrue(Option.isNone(yield* (yield* Documents).find(doc.uuid)))
     assert.strictEqual(yield* (yield* DeadLetterQueue).size, 0)
-  }).pipe(Effect.provide([SagaMemory.layer, StoresMemory])))
+  }).pipe(Effect.provide([SagaMemory.layer, StoresMemory]))
+)
 
 // ---- embedded in an HTTP server -------------------------------------------
 export declare const StoresLive: Layer.Layer<Documents | Graph | Cache>
@@ -117,8 +129,10 @@ export const Sagas = SagaLive.layerConfig.pipe(Layer.provide([IoRedis.layer({ ho
 export const Routes = HttpRouter.add(
   "POST",
   "/documents/:uuid",
-  Effect.gen(function*() {
+  Effect.gen(function* () {
     const receipt = yield* ingest.executeReceipt(doc)
-    return HttpServerResponse.jsonUnsafe(receipt.value, { headers: { "idempotent-replayed": String(receipt.replayed) } })
+    return HttpServerResponse.jsonUnsafe(receipt.value, {
+      headers: { "idempotent-replayed": String(receipt.replayed) }
+    })
   })
 ).pipe(Layer.provide([Sagas, StoresLive]))
