@@ -2,22 +2,17 @@
  * The lock within one process. A lease lasts as long as its scope: the process that would have to renew it is the one
  * that keeps it. Waiters are served in the order of arrival.
  */
-import { Clock, Duration, Effect, Latch, Layer, Metric, type Scope } from "effect"
-import { LockError, LockTimeout } from "../../schema/LockError.ts"
+import { Clock, Duration, Effect, Layer, Metric, type Scope } from "effect"
+import { LockError } from "../../schema/LockError.ts"
 import { resourceNames } from "../../schema/Resource.ts"
 import { DistributedLock, type Lease } from "../../services/DistributedLock.ts"
 import { Ids } from "../../services/Ids.ts"
 import { lockAcquisitionDuration } from "../../services/Metrics.ts"
+import { makeTurns } from "../lock/Turns.ts"
 
 export interface MemoryLockOptions {
   /** How long to wait for a lease; 5 seconds unless said. */
   readonly wait?: Duration.Input
-}
-
-interface Waiter {
-  readonly resources: ReadonlyArray<string>
-  readonly granted: Latch.Latch
-  holds: boolean
 }
 
 const LEASE = Duration.seconds(30)
@@ -39,46 +34,7 @@ const makeFences = () => {
 const make = (options: MemoryLockOptions, exclusive: boolean): DistributedLock["Service"] => {
   const wait = Duration.fromInputUnsafe(options.wait ?? "5 seconds")
   const draw = makeFences()
-  const held = new Set<string>()
-  const waiters: Array<Waiter> = []
-
-  /** Who came first is served first, unless what he wants is held: then nobody overtakes him for any of it. */
-  const grant = () => {
-    const taken = new Set(held)
-    for (const waiter of [...waiters]) {
-      if (waiter.resources.every((resource) => !taken.has(resource))) {
-        for (const resource of waiter.resources) held.add(resource)
-        waiters.splice(waiters.indexOf(waiter), 1)
-        waiter.holds = true
-        waiter.granted.openUnsafe()
-      }
-      for (const resource of waiter.resources) taken.add(resource)
-    }
-  }
-  const release = (waiter: Waiter) =>
-    Effect.sync(() => {
-      if (waiter.holds) for (const resource of waiter.resources) held.delete(resource)
-      else waiters.splice(waiters.indexOf(waiter), 1)
-      waiter.holds = false
-      grant()
-    })
-  const take = (resources: ReadonlyArray<string>): Effect.Effect<void, LockError, Scope.Scope> =>
-    Effect.gen(function* () {
-      const waiter: Waiter = { resources, granted: Latch.makeUnsafe(false), holds: false }
-      yield* Effect.acquireRelease(
-        Effect.sync(() => {
-          waiters.push(waiter)
-          grant()
-        }),
-        () => release(waiter)
-      )
-      if (waiter.holds) return
-      yield* Effect.timeoutOrElse(waiter.granted.await, {
-        duration: wait,
-        orElse: () =>
-          Effect.fail(new LockError({ reason: new LockTimeout({ resource: resources.join(", "), waited: wait }) }))
-      }).pipe(Effect.onError(() => (waiter.holds ? Effect.void : release(waiter))))
-    })
+  const turns = makeTurns()
 
   const acquire = Effect.fnUntraced(function* (
     ...names: ReadonlyArray<string>
@@ -87,7 +43,7 @@ const make = (options: MemoryLockOptions, exclusive: boolean): DistributedLock["
     if (resources instanceof LockError) return yield* resources
     const clock = yield* Clock.Clock
     const start = clock.currentTimeMillisUnsafe()
-    if (exclusive) yield* take(resources)
+    if (exclusive) yield* turns.take(resources, wait)
     yield* Metric.update(lockAcquisitionDuration, (clock.currentTimeMillisUnsafe() - start) / 1000)
     return {
       resources,

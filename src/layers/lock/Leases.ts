@@ -1,0 +1,93 @@
+/** Leases that have to be renewed: one fiber per lock renews them all and notices those that are lost. */
+import { Clock, Deferred, Duration, Effect, type Scope } from "effect"
+import { LockError, LockLost } from "../../schema/LockError.ts"
+
+export interface HeldLease {
+  readonly resources: ReadonlyArray<string>
+  readonly token: string
+  readonly fence: number
+  readonly lost: Deferred.Deferred<never, LockError>
+  /** Local time, in milliseconds, until which the lease is surely ours. */
+  deadline: number
+  renewedAt: number
+  renewing: boolean
+}
+
+export interface LeaseKeeper {
+  /** Kept renewed until the scope closes. `asked` is when the store was asked for it. */
+  readonly keep: (
+    lease: { readonly resources: ReadonlyArray<string>; readonly token: string; readonly fence: number },
+    asked: number
+  ) => Effect.Effect<HeldLease, never, Scope.Scope>
+  /** When a lease asked for at that time ends, less what clocks may differ. */
+  readonly deadline: (asked: number) => number
+}
+
+/** What two clocks may drift apart during a lease: 1 %, and 2 ms for the rounding of its start. */
+const drift = (lease: number) => lease * 0.01 + 2
+
+export const lockLost = (lease: { readonly resources: ReadonlyArray<string>; readonly fence: number }) =>
+  new LockError({ reason: new LockLost({ resource: lease.resources.join(", "), fence: lease.fence }) })
+
+/**
+ * `renew` says whether the lease is still ours. One failed renewal is no loss: the local deadline is, or the store's
+ * word that the key is gone or another's.
+ */
+export const makeLeaseKeeper = Effect.fnUntraced(function* (
+  duration: Duration.Duration,
+  renew: (lease: HeldLease) => Effect.Effect<boolean, unknown>
+): Effect.fn.Return<LeaseKeeper, never, Scope.Scope> {
+  const millis = Duration.toMillis(duration)
+  const third = millis / 3
+  const tick = millis / 30
+  const leases = new Set<HeldLease>()
+  const clock = yield* Clock.Clock
+
+  const lose = (lease: HeldLease) => {
+    leases.delete(lease)
+    Deferred.doneUnsafe(lease.lost, Effect.fail(lockLost(lease)))
+  }
+  const renewOne = Effect.fnUntraced(function* (lease: HeldLease) {
+    const asked = clock.currentTimeMillisUnsafe()
+    const kept = yield* Effect.result(renew(lease))
+    lease.renewing = false
+    if (kept._tag === "Failure") {
+      yield* Effect.logWarning("a lease could not be renewed; it is tried again until it ends", kept.failure)
+    } else if (kept.success) {
+      lease.renewedAt = asked
+      lease.deadline = asked + millis - drift(millis)
+    } else if (leases.has(lease)) lose(lease)
+  })
+  const sweep = Effect.gen(function* () {
+    const now = clock.currentTimeMillisUnsafe()
+    for (const lease of leases) {
+      // The loss is noticed before the deadline rather than up to a tick after it.
+      if (now + tick >= lease.deadline) lose(lease)
+      else if (!lease.renewing && now - lease.renewedAt >= third - tick) {
+        lease.renewing = true
+        yield* Effect.forkChild(renewOne(lease))
+      }
+    }
+  })
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(tick), sweep)))
+
+  const deadline = (asked: number) => asked + millis - drift(millis)
+  return {
+    deadline,
+    keep: (lease, asked) =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          const held: HeldLease = {
+            ...lease,
+            lost: Deferred.makeUnsafe(),
+            deadline: deadline(asked),
+            renewedAt: asked,
+            renewing: false
+          }
+          leases.add(held)
+          return held
+        }),
+        (held) => Effect.sync(() => leases.delete(held))
+      )
+  }
+})

@@ -1,0 +1,21 @@
+/** The names of our keys. All keys of one resource share a hash tag, so a cluster keeps them on one node. */
+import { bucket, sha256 } from "../../schema/Digest.ts"
+
+export const lockKey = (resource: string) => `dtx:lock:{${bucket(resource)}}:${resource}`
+export const fenceKey = (resource: string) => `dtx:fence:{${bucket(resource)}}:${resource}`
+/** Present while somebody waits for the resource. */
+export const waitingKey = (resource: string) => `dtx:waiting:{${bucket(resource)}}:${resource}`
+/** The fence of the last saga admitted to the resource. */
+export const writerKey = (resource: string) => `dtx:writer:{${bucket(resource)}}:${resource}`
+/** The saga that is at work on the resource. */
+export const openKey = (resource: string) => `dtx:open:{${bucket(resource)}}:${resource}`
+
+export const derivedRecordKey = (resource: string, key: string) => `idempotency:{${bucket(resource)}}:${key}`
+/** Scoped to the saga's name whatever the resource, hence with a tag of its own. */
+export const callersRecordKey = (saga: string, key: string) => {
+  const hash = sha256(JSON.stringify([saga, key]))
+  return `idempotency:{${bucket(hash)}}:caller:${hash}`
+}
+
+/** Where releases are announced, by the names of the resources, one a line. */
+export const RELEASED = "dtx:released"
