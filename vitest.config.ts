@@ -8,6 +8,7 @@ export default defineConfig({
     ]
   },
   test: {
+    globalSetup: ["test/servers/globalSetup.ts"],
     include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
     typecheck: { enabled: false },
     testTimeout: 30_000,

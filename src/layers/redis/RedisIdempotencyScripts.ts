@@ -25,9 +25,11 @@ const FIND = `
 local function find(derived, unreadable)
   local kind = redis.call('TYPE', KEYS[1]).ok
   if kind == 'none' then return nil end
-  if kind ~= 'hash' then return derived and nil or {'unreadable', 'it is a ' .. kind} end
-  local r = redis.call('HMGET', KEYS[1], 'saga', 'print', 'fence', 'text')
-  if not (r[1] and r[2] and r[3]) then return derived and nil or {'unreadable', 'it lacks fields'} end
+  local r = kind == 'hash' and redis.call('HMGET', KEYS[1], 'saga', 'print', 'fence', 'text')
+  if not (r and r[1] and r[2] and r[3]) then
+    if derived then return nil end
+    return {'unreadable', 'it is not what this version writes'}
+  end
   if derived then
     if not r[4] or r[4] == unreadable then return nil end
     for i = 2, #KEYS, 2 do

@@ -1,0 +1,83 @@
+/** Where the tests get their real servers: those named by the environment, else their own. It says which. */
+import { execFileSync } from "node:child_process"
+import type { TestProject } from "vitest/node"
+import * as Postgres from "./Postgres.ts"
+import * as Redis from "./Redis.ts"
+import type { RunningServer } from "./Server.ts"
+
+export interface ServerUrls {
+  readonly postgres: string | null
+  readonly redis: string | null
+}
+
+declare module "vitest" {
+  interface ProvidedContext {
+    servers: ServerUrls
+  }
+}
+
+const started: Array<RunningServer> = []
+
+interface Source {
+  readonly name: string
+  readonly variable: string
+  readonly available: () => boolean
+  readonly install?: () => void
+  readonly start: () => Promise<RunningServer>
+  readonly remedy: string
+}
+
+const obtain = async (source: Source): Promise<string | null> => {
+  const named = process.env[source.variable]
+  if (named !== undefined && named !== "") {
+    console.log(`${source.name}: the one named by ${source.variable}`)
+    return named
+  }
+  const since = Date.now()
+  try {
+    if (!source.available()) source.install?.()
+    const server = await source.start()
+    started.push(server)
+    console.log(`${source.name}: started on port ${server.port} in ${Date.now() - since} ms`)
+    return server.url
+  } catch (cause) {
+    const sentence = `${source.name} CANNOT BE HAD, its tests are skipped: ${source.remedy} (${cause})`
+    if (process.env["CI"] === "true") throw new Error(sentence, { cause })
+    console.error(sentence)
+    return null
+  }
+}
+
+/** One that cannot be had must not leave the others running. */
+const allOrNone = async <A, B>(sources: [Promise<A>, Promise<B>]): Promise<[A, B]> => {
+  await Promise.allSettled(sources)
+  try {
+    return await Promise.all(sources)
+  } catch (cause) {
+    await teardown()
+    throw cause
+  }
+}
+
+export const setup = async (project: TestProject) => {
+  const [postgres, redis] = await allOrNone([
+    obtain({
+      name: "PostgreSQL",
+      variable: "DATABASE_URL",
+      ...Postgres,
+      remedy: "run npm ci on Linux x64, or set DATABASE_URL"
+    }),
+    obtain({
+      name: "Redis",
+      variable: "REDIS_URL",
+      ...Redis,
+      install: () => execFileSync("sh", [new URL("./install.sh", import.meta.url).pathname], { stdio: "inherit" }),
+      remedy: "install redis-server, or set REDIS_URL"
+    })
+  ])
+  project.provide("servers", { postgres, redis })
+}
+
+export const teardown = async () => {
+  await Promise.all(started.map((server) => server.stop()))
+}
