@@ -4,6 +4,8 @@
  * Importing this module loads no database driver: each layer loads its own when it is built.
  */
 
+export * as IoRedis from "./layers/redis/IoRedis.ts"
+export * as SagaLive from "./layers/SagaLive.ts"
 export * as SagaMemory from "./layers/SagaMemory.ts"
 export * as Saga from "./saga/Saga.ts"
 export * as Step from "./saga/Step.ts"

@@ -1,5 +1,6 @@
 /** What could not be undone or finished, with all that another process needs to do it later. */
 import { Schema } from "effect"
+import { derivedUuid } from "./Digest.ts"
 
 export const DeadLetterKind = Schema.Literals(["compensation", "retriable", "forward", "verify", "abandoned"])
 export const DeadLetterStatus = Schema.Literals(["pending", "retrying", "resolved", "discarded"])
@@ -38,6 +39,9 @@ export class DeadLetter extends Schema.Class<DeadLetter>("effect-saga/schema/Dea
 
 /** What `add` takes: the queue gives the rest. */
 export type NewDeadLetter = Omit<typeof DeadLetter.Type, "id" | "status" | "retryCount" | "createdAt">
+
+/** One entry per saga id, call and kind, in every queue and spool. */
+export const deadLetterId = (entry: NewDeadLetter): string => derivedUuid(entry.sagaId, String(entry.call), entry.kind)
 
 export interface DeadLetterFilter {
   readonly status?: DeadLetter["status"]

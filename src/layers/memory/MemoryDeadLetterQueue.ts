@@ -1,13 +1,9 @@
 /** Dead letters within one process, for tests and demos; and none at all, for the toggle. */
 import { DateTime, Effect, Layer, Metric } from "effect"
-import { DeadLetter, type DeadLetterFilter, type NewDeadLetter } from "../../schema/DeadLetter.ts"
+import { DeadLetter, type DeadLetterFilter, deadLetterId } from "../../schema/DeadLetter.ts"
 import { DeadLetterError } from "../../schema/DeadLetterError.ts"
-import { derivedUuid } from "../../schema/Digest.ts"
 import { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
 import { deadLetterQueueSize } from "../../services/Metrics.ts"
-
-/** One entry per saga id, call and kind, in every queue and spool. */
-const idOf = (entry: NewDeadLetter) => derivedUuid(entry.sagaId, String(entry.call), entry.kind)
 
 const waits = (letter: DeadLetter) => letter.status === "pending" || letter.status === "retrying"
 
@@ -48,7 +44,7 @@ const make = (): DeadLetterQueue["Service"] => {
 
   return {
     add: Effect.fnUntraced(function* (entry) {
-      const id = idOf(entry)
+      const id = deadLetterId(entry)
       if (!letters.has(id)) {
         const createdAt = yield* DateTime.now
         letters.set(id, new DeadLetter({ ...entry, id, status: "pending", retryCount: 0, createdAt }))
@@ -74,7 +70,7 @@ export const layer: Layer.Layer<DeadLetterQueue> = Layer.sync(DeadLetterQueue, m
 
 /** With dead letters switched off: each is logged as one JSON line and kept nowhere. */
 export const layerOff: Layer.Layer<DeadLetterQueue> = Layer.succeed(DeadLetterQueue, {
-  add: (entry) => Effect.as(Effect.logError(`dead letter not kept: ${JSON.stringify(entry)}`), idOf(entry)),
+  add: (entry) => Effect.as(Effect.logError(`dead letter not kept: ${JSON.stringify(entry)}`), deadLetterId(entry)),
   get: (id) => Effect.fail(new DeadLetterError({ reason: { _tag: "NotFound", id } })),
   list: () => Effect.succeed([]),
   resolve: (id) => Effect.fail(new DeadLetterError({ reason: { _tag: "NotFound", id } })),
