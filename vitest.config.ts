@@ -1,17 +1,21 @@
+import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+
+const source = (file: string) => fileURLToPath(new URL(`./src/${file}`, import.meta.url))
 
 export default defineConfig({
   resolve: {
     alias: [
-      { find: /^effect-saga$/, replacement: new URL("./src/index.ts", import.meta.url).pathname },
-      { find: /^effect-saga\/(.*)$/, replacement: `${new URL("./src", import.meta.url).pathname}/$1.ts` }
+      { find: /^effect-saga$/, replacement: source("index.ts") },
+      { find: /^effect-saga\/ingest$/, replacement: source("ingest/index.ts") },
+      { find: /^effect-saga\/pglite$/, replacement: source("layers/sql/PgliteClient.ts") }
     ]
   },
   test: {
     globalSetup: ["test/servers/globalSetup.ts"],
     include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
-    typecheck: { enabled: false },
     testTimeout: 30_000,
-    hookTimeout: 120_000
+    hookTimeout: 120_000,
+    coverage: { include: ["src/**"], reporter: ["text-summary", "json-summary"] }
   }
 })

@@ -1,7 +1,6 @@
 /** Dead letters in PostgreSQL (or PGlite): the table and functions of `migrations/0001_dead_letter_queue.sql`. */
 import { DateTime, Effect, Layer, Metric, Schedule, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import {
   DeadLetter,
