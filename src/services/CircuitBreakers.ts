@@ -21,6 +21,8 @@ export class CircuitBreakers extends Context.Service<
       dependency: string,
       options?: {
         readonly isFailure?: (error: unknown) => boolean
+        /** False: a success counts as nothing. A read that works must not hide that the writes after it fail. */
+        readonly countSuccess?: boolean
       }
     ) => <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CircuitBreaker.CircuitBreakerError, R>
     readonly statistics: Effect.Effect<ReadonlyArray<BreakerStatistics>>

@@ -101,7 +101,7 @@ const make = Effect.fnUntraced(function* (
   const protectWith = <A, E, R>(
     dependency: string,
     circuit: Circuit,
-    isFailure: ((error: unknown) => boolean) | undefined,
+    options: { readonly isFailure?: (error: unknown) => boolean; readonly countSuccess?: boolean } | undefined,
     effect: Effect.Effect<A, E, R>
   ): Effect.Effect<A, E | CircuitBreaker.CircuitBreakerError, R> => {
     if (circuit.isolated) {
@@ -119,13 +119,14 @@ const make = Effect.fnUntraced(function* (
         key: keyOf(dependency, circuit),
         classify: (exit) => {
           if (Exit.isSuccess(exit)) {
+            if (options?.countSuccess === false) return CircuitBreaker.ignored
             circuit.successes++
             return CircuitBreaker.success
           }
           if (Cause.hasInterrupts(exit.cause)) return CircuitBreaker.ignored
           const error = Cause.findErrorOption(exit.cause)
           // A typed error that is no failure (a rejected row, say) shows that the dependency answers.
-          if (error._tag === "Some" && isFailure !== undefined && !isFailure(error.value)) {
+          if (error._tag === "Some" && options?.isFailure?.(error.value) === false) {
             circuit.successes++
             return CircuitBreaker.success
           }
@@ -154,7 +155,7 @@ const make = Effect.fnUntraced(function* (
 
   return CircuitBreakers.of({
     protect: (dependency, options) => (effect) =>
-      Effect.flatMap(circuitOf(dependency), (circuit) => protectWith(dependency, circuit, options?.isFailure, effect)),
+      Effect.flatMap(circuitOf(dependency), (circuit) => protectWith(dependency, circuit, options, effect)),
     statistics: Effect.suspend(() =>
       Effect.forEach(circuits, ([dependency, circuit]) =>
         Effect.map(

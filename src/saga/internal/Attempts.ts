@@ -13,6 +13,8 @@ export interface Attempt {
   readonly limit: Duration.Duration
   readonly retry: Schedule.Schedule<unknown>
   readonly effect: Erased
+  /** Reads what `execute` will replace: its success tells the breaker nothing of the writes. */
+  readonly preparing?: boolean
   /** Sees the exit of each attempt that really ran: a breaker's rejection is none. */
   readonly observe?: (exit: Exit.Exit<unknown, unknown>) => void
 }
@@ -24,7 +26,7 @@ const isRetryable = (step: StepDefinition, error: unknown): boolean => {
   return refusedFloor(error) === undefined && step.isTransient(error)
 }
 
-const once = ({ call, effect, limit, observe, root, step }: Attempt): Erased => {
+const once = ({ call, effect, limit, observe, preparing, root, step }: Attempt): Erased => {
   const run = { sagaId: root.sagaId, resources: root.resources, fence: root.fence, call }
   const timed = Effect.timeoutOrElse(Effect.provideService(effect, SagaRun, run), {
     duration: limit,
@@ -33,7 +35,8 @@ const once = ({ call, effect, limit, observe, root, step }: Attempt): Erased => 
   const observed = observe === undefined ? timed : Effect.onExit(timed, (exit) => Effect.sync(() => observe(exit)))
   if (step.dependency === undefined) return observed
   return root.breakers.protect(step.dependency, {
-    isFailure: (error) => error instanceof StepTimeout || step.isTransient(error)
+    isFailure: (error) => error instanceof StepTimeout || step.isTransient(error),
+    countSuccess: preparing !== true
   })(observed)
 }
 

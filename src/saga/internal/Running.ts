@@ -90,10 +90,13 @@ const callUndoable = (
   const whole =
     prepare === undefined
       ? execute
-      : Effect.flatMap(attempts({ ...settings, effect: Effect.suspend(() => prepare(input)) }), (before) => {
-          call.before = before
-          return execute
-        })
+      : Effect.flatMap(
+          attempts({ ...settings, preparing: true, effect: Effect.suspend(() => prepare(input)) }),
+          (before) => {
+            call.before = before
+            return execute
+          }
+        )
   return Effect.onExit(spanned(whole, "step", root, definition, call.number), (exit) =>
     Effect.sync(() => {
       if (exit._tag === "Success") {
