@@ -13,8 +13,8 @@ import * as PgliteClient from "../../src/layers/sql/PgliteClient.ts"
 import * as Scenes from "./Scenes.ts"
 
 const json = process.argv.includes("--json")
-const databaseUrl = process.env["DATABASE_URL"] ?? ""
-const redisUrl = process.env["REDIS_URL"] ?? ""
+const databaseUrl = process.env.DATABASE_URL ?? ""
+const redisUrl = process.env.REDIS_URL ?? ""
 
 const out = (line: string) => Effect.sync(() => console.log(line))
 

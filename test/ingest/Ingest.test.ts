@@ -19,7 +19,7 @@ import {
   StoreError,
   VectorStore
 } from "effect-saga/ingest"
-import { as, documentOf } from "../contract/StoreContract.ts"
+import { documentOf } from "../contract/StoreContract.ts"
 import { servers } from "../servers/inject.ts"
 
 const memory = Layer.merge(SagaMemory.layer, MemoryStores.layer)

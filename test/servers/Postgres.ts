@@ -38,7 +38,7 @@ export const start = async (): Promise<RunningServer> => {
   await chmod(home, 0o777)
   const data = join(home, "data")
   const asUser = process.getuid?.() === 0 ? { uid: nobody, gid: nobody } : {}
-  const env = { PATH: process.env["PATH"], LC_ALL: "C", LD_LIBRARY_PATH: join(home, "native", "lib") }
+  const env = { PATH: process.env.PATH, LC_ALL: "C", LD_LIBRARY_PATH: join(home, "native", "lib") }
   const init = ["-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8"]
   execFileSync(join(bin, "initdb"), init, { ...asUser, env, cwd: home, stdio: "ignore" })
   return run({

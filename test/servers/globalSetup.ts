@@ -42,7 +42,7 @@ const obtain = async (source: Source): Promise<string | null> => {
     return server.url
   } catch (cause) {
     const sentence = `${source.name} CANNOT BE HAD, its tests are skipped: ${source.remedy} (${cause})`
-    if (process.env["CI"] === "true") throw new Error(sentence, { cause })
+    if (process.env.CI === "true") throw new Error(sentence, { cause })
     console.error(sentence)
     return null
   }
