@@ -4,6 +4,7 @@
  * Importing this module loads no database driver: each layer loads its own when it is built.
  */
 
+export * as Neo4jDriver from "./layers/neo4j/Neo4jDriver.ts"
 export * as IoRedis from "./layers/redis/IoRedis.ts"
 export * as SagaLive from "./layers/SagaLive.ts"
 export * as SagaMemory from "./layers/SagaMemory.ts"
@@ -19,6 +20,7 @@ export * from "./services/DeadLetterQueue.ts"
 export * from "./services/DistributedLock.ts"
 export * from "./services/Idempotency.ts"
 export * from "./services/Ids.ts"
+export { Neo4j, Neo4jError } from "./services/Neo4j.ts"
 export * from "./services/SagaGuard.ts"
 export * from "./services/SagaSettings.ts"
 export type { Toggles } from "./services/Toggles.ts"

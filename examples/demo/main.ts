@@ -1,13 +1,13 @@
 /**
  * `npm run demo`: one document into every store, all or nothing, and what happens when a store fails.
  *
- * Embedded unless DATABASE_URL and REDIS_URL name real servers; the program is the same. `-- --json` ends with one JSON
+ * Embedded unless DATABASE_URL, REDIS_URL and NEO4J_URL name real servers; the program is the same. `-- --json` ends with one JSON
  * object. Exit 1 if any invariant fails.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Logger, Redacted, References } from "effect"
-import { IoRedis, SagaLive, SagaMemory } from "../../src/index.ts"
-import { MemoryStores, PostgresDocumentStore, RedisDocumentCache } from "../../src/ingest/index.ts"
+import { IoRedis, Neo4jDriver, SagaLive, SagaMemory } from "../../src/index.ts"
+import { MemoryStores, Neo4jGraphStore, PostgresDocumentStore, RedisDocumentCache } from "../../src/ingest/index.ts"
 import * as EffectBreakers from "../../src/layers/breakers/EffectBreakers.ts"
 import * as PgliteClient from "../../src/layers/sql/PgliteClient.ts"
 import * as Scenes from "./Scenes.ts"
@@ -15,6 +15,7 @@ import * as Scenes from "./Scenes.ts"
 const json = process.argv.includes("--json")
 const databaseUrl = process.env.DATABASE_URL ?? ""
 const redisUrl = process.env.REDIS_URL ?? ""
+const neo4jUrl = process.env.NEO4J_URL ?? ""
 
 const out = (line: string) => Effect.sync(() => console.log(line))
 
@@ -52,14 +53,18 @@ const services =
         Layer.provideMerge(IoRedis.layerUrl(redisUrl))
       )
 
-const everything = Layer.mergeAll(PostgresDocumentStore.layer, breakers).pipe(
+const graph = Neo4jGraphStore.layer.pipe(Layer.provide(Neo4jDriver.layerConfig), Layer.orDie)
+const stores = Layer.merge(PostgresDocumentStore.layer, breakers)
+
+const everything = (neo4jUrl === "" ? stores : Layer.merge(stores, graph)).pipe(
   Layer.provideMerge(services),
   Layer.provideMerge(sql)
 )
 
 const program = out(
   `effect-saga demo: rows in ${databaseUrl === "" ? "PGlite (embedded PostgreSQL)" : "PostgreSQL"}, ` +
-    `lock, records and cache in ${redisUrl === "" ? "memory" : "Redis"}, graph and vectors in memory`
+    `lock, records and cache in ${redisUrl === "" ? "memory" : "Redis"}, ` +
+    `graph in ${neo4jUrl === "" ? "memory" : "Neo4j"}, vectors in memory`
 ).pipe(
   Effect.andThen(scenes),
   Effect.provide(everything),

@@ -16,8 +16,8 @@ import { MemoryStores, PostgresDocumentStore, RedisDocumentCache } from "../../s
 import * as PgliteClient from "../../src/layers/sql/PgliteClient.ts"
 import { routes } from "./Routes.ts"
 
-const databaseUrl = process.env["DATABASE_URL"] ?? ""
-const redisUrl = process.env["REDIS_URL"] ?? ""
+const databaseUrl = process.env.DATABASE_URL ?? ""
+const redisUrl = process.env.REDIS_URL ?? ""
 
 const sql = databaseUrl === "" ? PgliteClient.layer : PgClient.layer({ url: Redacted.make(databaseUrl) })
 const services =

@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { type Context, Effect, Fiber, Layer, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
-import { DeadLetterQueue, IoRedis, type Saga, SagaLive, SagaMemory, Step, type Toggles } from "effect-saga"
+import { DeadLetterQueue, IoRedis, Neo4jDriver, type Saga, SagaLive, SagaMemory, Step, type Toggles } from "effect-saga"
 import {
   DocumentCache,
   DocumentStore,
@@ -11,6 +11,7 @@ import {
   Ingest,
   ingestDocument,
   MemoryStores,
+  Neo4jGraphStore,
   PostgresDocumentStore,
   RedisDocumentCache,
   Rejected,
@@ -211,14 +212,23 @@ describe("the document saga in memory", () => {
   )
 })
 
-const { postgres, redis } = servers()
-describe.skipIf(postgres === null || redis === null)("the document saga on the real PostgreSQL and Redis", () => {
-  const clients = Layer.merge(IoRedis.layerUrl(redis ?? ""), PgClient.layer({ url: Redacted.make(postgres ?? "") }))
-  const live = (toggles: Toggles) =>
-    Layer.mergeAll(
-      SagaLive.layerWith(toggles),
-      Layer.mergeAll(PostgresDocumentStore.layer, RedisDocumentCache.layer).pipe(Layer.provideMerge(MemoryStores.layer))
-    ).pipe(Layer.provideMerge(clients))
+const { neo4j, postgres, redis } = servers()
+describe.skipIf(postgres === null || redis === null || neo4j === null)(
+  "the document saga on the real PostgreSQL, Neo4j and Redis",
+  () => {
+    const clients = Layer.mergeAll(
+      IoRedis.layerUrl(redis ?? ""),
+      Neo4jDriver.layer({ url: neo4j ?? "" }),
+      PgClient.layer({ url: Redacted.make(postgres ?? "") })
+    )
+    const live = (toggles: Toggles) =>
+      Layer.mergeAll(
+        SagaLive.layerWith(toggles),
+        Layer.mergeAll(PostgresDocumentStore.layer, RedisDocumentCache.layer, Neo4jGraphStore.layer).pipe(
+          Layer.provideMerge(MemoryStores.layer)
+        )
+      ).pipe(Layer.provideMerge(clients))
 
-  behaves(live({}))
-})
+    behaves(live({}))
+  }
+)

@@ -1,6 +1,7 @@
 /** Where the tests get their real servers: those named by the environment, else their own. It says which. */
 import { execFileSync } from "node:child_process"
 import type { TestProject } from "vitest/node"
+import * as Neo4j from "./Neo4j.ts"
 import * as Postgres from "./Postgres.ts"
 import * as Redis from "./Redis.ts"
 import type { RunningServer } from "./Server.ts"
@@ -8,6 +9,7 @@ import type { RunningServer } from "./Server.ts"
 export interface ServerUrls {
   readonly postgres: string | null
   readonly redis: string | null
+  readonly neo4j: string | null
 }
 
 declare module "vitest" {
@@ -49,7 +51,7 @@ const obtain = async (source: Source): Promise<string | null> => {
 }
 
 /** One that cannot be had must not leave the others running. */
-const allOrNone = async <A, B>(sources: [Promise<A>, Promise<B>]): Promise<[A, B]> => {
+const allOrNone = async <A>(sources: ReadonlyArray<Promise<A>>): Promise<ReadonlyArray<A>> => {
   await Promise.allSettled(sources)
   try {
     return await Promise.all(sources)
@@ -59,8 +61,10 @@ const allOrNone = async <A, B>(sources: [Promise<A>, Promise<B>]): Promise<[A, B
   }
 }
 
+const install = () => execFileSync("sh", [new URL("./install.sh", import.meta.url).pathname], { stdio: "inherit" })
+
 export const setup = async (project: TestProject) => {
-  const [postgres, redis] = await allOrNone([
+  const [postgres = null, redis = null, neo4j = null] = await allOrNone([
     obtain({
       name: "PostgreSQL",
       variable: "DATABASE_URL",
@@ -71,11 +75,18 @@ export const setup = async (project: TestProject) => {
       name: "Redis",
       variable: "REDIS_URL",
       ...Redis,
-      install: () => execFileSync("sh", [new URL("./install.sh", import.meta.url).pathname], { stdio: "inherit" }),
+      install,
       remedy: "install redis-server, or set REDIS_URL"
+    }),
+    obtain({
+      name: "Neo4j",
+      variable: "NEO4J_URL",
+      ...Neo4j,
+      install,
+      remedy: "install Java 17 and Maven and run test/servers/install.sh, or set NEO4J_URL"
     })
   ])
-  project.provide("servers", { postgres, redis })
+  project.provide("servers", { postgres, redis, neo4j })
 }
 
 export const teardown = async () => {

@@ -10,3 +10,16 @@ if ! command -v redis-server >/dev/null; then
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null
 fi
+lib="${EFFECT_SAGA_SERVERS:-$HOME/.cache/effect-saga/servers}/neo4j-5.26.0/lib"
+if [ ! -d "$lib" ]; then
+  command -v java >/dev/null && command -v mvn >/dev/null || {
+    [ "$(id -u)" = 0 ] || { echo "Java 17 and Maven are missing: install them, or run this as root" >&2; exit 1; }
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openjdk-17-jre-headless maven >/dev/null
+  }
+  echo "fetching Neo4j with Maven"
+  rm -rf "$lib.part"
+  mvn -q -B -f "$(dirname "$0")/neo4j/pom.xml" dependency:copy-dependencies -DoutputDirectory="$lib.part"
+  # Only a whole folder counts as there.
+  mv "$lib.part" "$lib"
+fi

@@ -1,0 +1,119 @@
+/**
+ * The document nodes in Neo4j, with a `LINKS` edge to each document they refer to. A document that does not exist yet is
+ * a stub: a node without a document, and with a floor below every fence.
+ */
+import { Effect, Layer, Option, Schema } from "effect"
+import { Step } from "../../index.ts"
+import { Neo4j, type Neo4jError } from "../../services/Neo4j.ts"
+import { Document } from "../Document.ts"
+import { Rejected, refused, StoreError, Unavailable } from "../StoreError.ts"
+import { GraphStore } from "../Stores.ts"
+
+const CONSTRAINT = "CREATE CONSTRAINT document_uuid IF NOT EXISTS FOR (n:Document) REQUIRE n.uuid IS UNIQUE"
+
+/**
+ * One statement, one transaction. The first SET takes the node's write lock before the floor is compared, so of two
+ * writers the second sees what the first left. Invariant: the floor never falls, and a refused writer changes nothing.
+ * Stubs that lose their last link go with it.
+ */
+const WRITE = `
+MERGE (n:Document {uuid: $uuid})
+  ON CREATE SET n.floor = -1
+SET n.locked = true
+REMOVE n.locked
+WITH n, n.floor AS floor, coalesce(n.stampSaga = $saga, false) AS mine, coalesce(n.stampCall = $call, false) AS same
+WITH n, floor, mine, same, floor < $fence OR (floor = $fence AND n.floorSaga = $saga) AS may
+WITH n, floor, may, may AND (CASE WHEN $restoring THEN mine ELSE NOT (mine AND same) END) AS change
+FOREACH (_ IN CASE WHEN may THEN [1] ELSE [] END | SET n.floor = $fence, n.floorSaga = $saga)
+FOREACH (_ IN CASE WHEN change THEN [1] ELSE [] END |
+  SET n.document = $document, n.title = $title, n.stampSaga = $stampSaga, n.stampCall = $stampCall)
+WITH n, floor, may, change
+CALL (n, change) {
+  WITH n, change WHERE change
+  MATCH (n)-[link:LINKS]->(target:Document)
+  DELETE link
+  WITH DISTINCT target
+  WHERE target.document IS NULL AND target.floor = -1 AND NOT EXISTS { ()-[:LINKS]->(target) }
+  DELETE target
+  RETURN count(*) AS stubs
+}
+FOREACH (uuid IN CASE WHEN change THEN $links ELSE [] END |
+  MERGE (target:Document {uuid: uuid}) ON CREATE SET target.floor = -1
+  MERGE (n)-[:LINKS]->(target))
+RETURN may, floor`
+
+const storeError = (operation: string) => (error: Neo4jError) =>
+  new StoreError({
+    store: "neo4j",
+    operation,
+    transient: error.transient,
+    applied: error.maybeApplied ? "unknown" : "no",
+    reason: error.transient ? new Unavailable({ cause: error }) : new Rejected({ problem: error.message })
+  })
+
+const Stored = Schema.fromJsonString(Schema.toCodecJson(Document))
+const Answer = Schema.Struct({ may: Schema.Boolean, floor: Schema.Number })
+
+const make = Effect.gen(function* () {
+  const neo4j = yield* Neo4j
+  yield* Effect.orDie(neo4j.run(CONSTRAINT))
+
+  const write = Effect.fnUntraced(function* (
+    operation: string,
+    uuid: string,
+    document: Option.Option<Document>,
+    restoring: boolean
+  ): Effect.fn.Return<void, StoreError, Step.SagaRun> {
+    const { call, fence, sagaId } = yield* Step.SagaRun
+    const found = Option.getOrUndefined(document)
+    const rows = yield* Effect.mapError(
+      neo4j.run(WRITE, {
+        uuid,
+        fence,
+        saga: sagaId,
+        call,
+        restoring,
+        document: found === undefined ? null : Schema.encodeSync(Stored)(found),
+        title: found?.title ?? null,
+        links: found?.links ?? [],
+        stampSaga: restoring ? null : sagaId,
+        stampCall: restoring ? null : call
+      }),
+      storeError(operation)
+    )
+    const answer = Schema.decodeUnknownOption(Answer)(rows[0])
+    if (Option.isSome(answer) && answer.value.may) return
+    return yield* refused("neo4j", operation, uuid, Option.isSome(answer) ? answer.value.floor : fence, fence)
+  })
+
+  return GraphStore.of({
+    find: Effect.fnUntraced(function* (uuid) {
+      const rows = yield* Effect.mapError(
+        neo4j.run("MATCH (n:Document {uuid: $uuid}) WHERE n.document IS NOT NULL RETURN n.document AS document", {
+          uuid
+        }),
+        storeError("find")
+      )
+      if (rows[0] === undefined) return Option.none()
+      return Option.some(
+        yield* Effect.mapError(
+          Schema.decodeUnknownEffect(Stored)(rows[0]["document"]),
+          (error) =>
+            new StoreError({
+              store: "neo4j",
+              operation: "find",
+              transient: false,
+              applied: "no",
+              reason: new Rejected({ problem: `the node ${uuid} is not a document: ${error.message}` })
+            })
+        )
+      )
+    }),
+    upsert: (document) => write("upsert", document.uuid, Option.some(document), false),
+    remove: (uuid) => write("remove", uuid, Option.none(), false),
+    restore: (uuid, before) => write("restore", uuid, before, true)
+  })
+})
+
+/** Creates the uniqueness constraint first; a database that cannot be reached at the start is a defect. */
+export const layer: Layer.Layer<GraphStore, never, Neo4j> = Layer.effect(GraphStore, make)
