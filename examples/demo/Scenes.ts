@@ -168,6 +168,9 @@ export const breaker = Effect.fnUntraced(function* ({ check, say }: Show, openFo
 })
 
 export const mix = Effect.fnUntraced(function* ({ check, say }: Show) {
+  // Both measurements find the program warm.
+  const warm = yield* Effect.forEach(Array.from({ length: 60 }), (_, i) => fresh(`warm-up ${i}`))
+  yield* Effect.forEach(warm, (document) => ingestDocument.execute(document), { concurrency: 20, discard: true })
   const unique = yield* Effect.forEach(Array.from({ length: 10 }), (_, i) => fresh(`unique ${i}`))
   const [duplicated, contended] = [yield* fresh("duplicated"), yield* fresh("contended")]
   const work = [

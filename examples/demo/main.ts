@@ -42,7 +42,10 @@ const scenes = Effect.gen(function* () {
   return broken
 })
 
-const sql = databaseUrl === "" ? PgliteClient.layer : PgClient.layer({ url: Redacted.make(databaseUrl) })
+const sql =
+  databaseUrl === ""
+    ? PgliteClient.layer
+    : PgClient.layer({ url: Redacted.make(databaseUrl), minConnections: 16, maxConnections: 16 })
 // The demo waits for an open breaker, so it is open for half a second, not for a minute.
 const breakers = EffectBreakers.layerMemory({ qdrant: { failures: 5, openFor: Scenes.demoPause } })
 
