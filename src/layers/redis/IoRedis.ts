@@ -4,10 +4,15 @@
  * **Details**
  *
  * A command fails with `RedisError` when Redis does not answer within `commandTimeout` (5 seconds unless said) or the
- * connection breaks; it never waits without end. Subscriptions come back by themselves, and then deliver one message
- * with the empty text: what was published in between is lost.
+ * connection breaks twice; it never waits without end. A command whose reply was lost with the connection is sent once
+ * more, so scripts must bear being run twice. Subscriptions come back by themselves, and then deliver one message with
+ * the empty text: what was published in between is lost.
+ *
+ * **Gotchas**
+ *
+ * The layer fails when Redis cannot be reached while it is built; afterwards it reconnects for as long as it lives.
  */
-import { Config, Effect, Layer, Redacted } from "effect"
+import { Config, Effect, Layer, Option, Redacted } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { Redis as Client, RedisOptions } from "ioredis"
 
@@ -20,50 +25,57 @@ const load = Effect.tryPromise({
   catch: () => failure(new Error("the package ioredis is missing: npm install ioredis"))
 })
 
+/** Connects, or leaves nothing behind that would go on trying. */
+const connected = async (client: Client): Promise<Client> => {
+  // Each failed command reports itself; without a listener the client would print it too.
+  client.on("error", () => {})
+  try {
+    await client.connect()
+    return client
+  } catch (cause) {
+    client.disconnect()
+    throw cause
+  }
+}
+
 const make = Effect.fnUntraced(function* (options: Options) {
   const { Redis: IoRedis } = yield* load
-  const open = Effect.acquireRelease(
-    Effect.tryPromise({
-      try: async () => {
-        const client = new IoRedis({
-          enableAutoPipelining: true,
-          maxRetriesPerRequest: 1,
-          commandTimeout: 5000,
-          connectTimeout: 5000,
-          retryStrategy: (times: number) => Math.min(times * 50, 500),
-          ...options,
-          lazyConnect: true
-        })
-        // Each failed command reports itself; without a listener the client would print it too.
-        client.on("error", () => {})
-        try {
-          await client.connect()
-        } catch (cause) {
-          client.disconnect()
-          throw cause
-        }
-        return client
-      },
-      catch: failure
-    }),
-    (client) => Effect.sync(() => client.disconnect())
-  )
+  const open = (overrides: Options = {}) =>
+    Effect.acquireRelease(
+      Effect.tryPromise({
+        try: () =>
+          connected(
+            new IoRedis({
+              enableAutoPipelining: true,
+              maxRetriesPerRequest: 1,
+              commandTimeout: 5000,
+              connectTimeout: 5000,
+              retryStrategy: (times: number) => Math.min(times * 50, 500),
+              ...options,
+              ...overrides,
+              lazyConnect: true
+            })
+          ),
+        catch: failure
+      }),
+      (client) => Effect.sync(() => client.disconnect())
+    )
   const sendOn =
     (client: Client): Redis.Redis["Service"]["send"] =>
     <A>(command: string, ...args: ReadonlyArray<string>) =>
       Effect.tryPromise({ try: () => reply<A>(client.call(command, ...args)), catch: failure })
 
-  const client = yield* open
+  const client = yield* open()
   return yield* Redis.make({
     send: sendOn(client),
     connect: Effect.map(
       Effect.tryPromise({
         try: async () => {
+          // A reserved connection is thrown away when it breaks.
+          const overrides = { enableAutoPipelining: false, retryStrategy: () => null }
+          const dedicated = await connected(client.duplicate(overrides))
           // A blocking command may take as long as it was asked to.
-          const dedicated = client.duplicate({ enableAutoPipelining: false })
           dedicated.options.commandTimeout = undefined
-          dedicated.on("error", () => {})
-          await dedicated.connect()
           return dedicated
         },
         catch: failure
@@ -71,10 +83,16 @@ const make = Effect.fnUntraced(function* (options: Options) {
       (dedicated) => ({ send: sendOn(dedicated), close: Effect.sync(() => dedicated.disconnect()) })
     ),
     subscribe: Effect.fnUntraced(function* (channel, onMessage) {
-      const subscriber = yield* open
+      // ioredis' own resubscription neither tells when it is done nor survives a failure.
+      const subscriber = yield* open({ autoResubscribe: false })
       subscriber.on("message", (from, message) => onMessage({ channel: from, message }))
       yield* Effect.tryPromise({ try: () => subscriber.subscribe(channel), catch: failure })
-      subscriber.on("ready", () => onMessage({ channel, message: "" }))
+      subscriber.on("ready", () =>
+        subscriber.subscribe(channel).then(
+          () => onMessage({ channel, message: "" }),
+          () => subscriber.disconnect(true)
+        )
+      )
       return Effect.never
     })
   })
@@ -110,7 +128,24 @@ export const layerUrl = (url: string, options: Options = {}): Layer.Layer<Redis.
     Effect.flatMap(parse(url), (parsed) => make({ ...parsed, ...options }))
   )
 
-/** From `REDIS_URL`. */
+const settings = Config.all({
+  url: Config.option(Config.Redacted("REDIS_URL")),
+  host: Config.String("REDIS_HOST").pipe(Config.withDefault("127.0.0.1")),
+  port: Config.Port("REDIS_PORT").pipe(Config.withDefault(6379)),
+  username: Config.option(Config.String("REDIS_USERNAME")),
+  password: Config.option(Config.Redacted("REDIS_PASSWORD"))
+})
+
+/** From `REDIS_URL`; without it from `REDIS_HOST` (127.0.0.1), `REDIS_PORT` (6379), `REDIS_USERNAME`, `REDIS_PASSWORD`. */
 export const layerConfig: Layer.Layer<Redis.Redis, Redis.RedisError | Config.ConfigError> = Layer.unwrap(
-  Effect.map(Config.Redacted("REDIS_URL"), (url) => layerUrl(Redacted.value(url)))
+  Effect.map(settings, ({ host, password, port, url, username }) =>
+    Option.isSome(url)
+      ? layerUrl(Redacted.value(url.value))
+      : layer({
+          host,
+          port,
+          ...(Option.isSome(username) ? { username: username.value } : {}),
+          ...(Option.isSome(password) ? { password: Redacted.value(password.value) } : {})
+        })
+  )
 )
