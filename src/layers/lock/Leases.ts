@@ -7,7 +7,7 @@ export interface HeldLease {
   readonly token: string
   readonly fence: number
   readonly lost: Deferred.Deferred<never, LockError>
-  /** Local time, in milliseconds, until which the lease is surely ours. */
+  /** Local time, in milliseconds, until which the lease is surely ours; zero once it is lost or released. */
   deadline: number
   renewedAt: number
   renewing: boolean
@@ -42,21 +42,28 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
   const tick = millis / 30
   const leases = new Set<HeldLease>()
   const clock = yield* Clock.Clock
+  const deadline = (asked: number) => asked + millis - drift(millis)
 
-  const lose = (lease: HeldLease) => {
+  const forget = (lease: HeldLease) => {
     leases.delete(lease)
+    lease.deadline = 0
+  }
+  const lose = (lease: HeldLease) => {
+    forget(lease)
     Deferred.doneUnsafe(lease.lost, Effect.fail(lockLost(lease)))
   }
   const renewOne = Effect.fnUntraced(function* (lease: HeldLease) {
     const asked = clock.currentTimeMillisUnsafe()
     const kept = yield* Effect.result(renew(lease))
     lease.renewing = false
+    // Released or lost meanwhile: the answer speaks of what is over.
+    if (!leases.has(lease)) return
     if (kept._tag === "Failure") {
       yield* Effect.logWarning("a lease could not be renewed; it is tried again until it ends", kept.failure)
     } else if (kept.success) {
       lease.renewedAt = asked
-      lease.deadline = asked + millis - drift(millis)
-    } else if (leases.has(lease)) lose(lease)
+      lease.deadline = deadline(asked)
+    } else lose(lease)
   })
   const sweep = Effect.gen(function* () {
     const now = clock.currentTimeMillisUnsafe()
@@ -71,7 +78,6 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
   })
   yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(tick), sweep)))
 
-  const deadline = (asked: number) => asked + millis - drift(millis)
   return {
     deadline,
     keep: (lease, asked) =>
@@ -87,7 +93,7 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
           leases.add(held)
           return held
         }),
-        (held) => Effect.sync(() => leases.delete(held))
+        (held) => Effect.sync(() => forget(held))
       )
   }
 })

@@ -2,75 +2,65 @@
 import { Clock, Duration, Effect, Latch, type Scope } from "effect"
 import { LockError, LockTimeout } from "../../schema/LockError.ts"
 
+/** In the queue of each of its resources until it leaves; its turn is when it is the first in all of them. */
 interface Waiter {
   readonly resources: ReadonlyArray<string>
-  readonly granted: Latch.Latch
-  holds: boolean
+  readonly turn: Latch.Latch
 }
 
 export interface Turns {
-  /** The turn for all the resources, until the scope closes; `LockTimeout` when the wait limit has passed. */
+  /**
+   * The turn for all the resources, until the scope closes or the effect it gives is run; `LockTimeout` when the wait
+   * limit has passed.
+   */
   readonly take: (
     resources: ReadonlyArray<string>,
     wait: Duration.Duration
-  ) => Effect.Effect<void, LockError, Scope.Scope>
-  /** Whether somebody waits behind the one whose turn it is. */
-  readonly contended: (resources: ReadonlyArray<string>) => boolean
+  ) => Effect.Effect<Effect.Effect<void>, LockError, Scope.Scope>
 }
 
 export const lockTimeout = (resources: ReadonlyArray<string>, waited: Duration.Duration) =>
   new LockError({ reason: new LockTimeout({ resource: resources.join(", "), waited }) })
 
 export const makeTurns = (): Turns => {
-  const held = new Set<string>()
-  const waiters = new Set<Waiter>()
+  const queues = new Map<string, Set<Waiter>>()
 
-  /** Nobody is overtaken for any resource he wants, even while another of his is held. */
-  const grant = () => {
-    const taken = new Set(held)
-    for (const waiter of waiters) {
-      if (waiter.resources.every((resource) => !taken.has(resource))) {
-        for (const resource of waiter.resources) held.add(resource)
-        waiters.delete(waiter)
-        waiter.holds = true
-        waiter.granted.openUnsafe()
-      }
-      for (const resource of waiter.resources) taken.add(resource)
+  const first = (resource: string) => queues.get(resource)?.values().next().value
+  const isFirst = (waiter: Waiter) => waiter.resources.every((resource) => first(resource) === waiter)
+  const join = (resources: ReadonlyArray<string>): Waiter => {
+    const waiter: Waiter = { resources, turn: Latch.makeUnsafe(false) }
+    for (const resource of resources) queues.set(resource, (queues.get(resource) ?? new Set()).add(waiter))
+    return waiter
+  }
+  const leave = (waiter: Waiter) => {
+    for (const resource of waiter.resources) {
+      const queue = queues.get(resource)
+      queue?.delete(waiter)
+      if (queue?.size === 0) queues.delete(resource)
+    }
+    for (const resource of waiter.resources) {
+      const next = first(resource)
+      if (next !== undefined && isFirst(next)) next.turn.openUnsafe()
     }
   }
-  const leave = (waiter: Waiter) =>
-    Effect.sync(() => {
-      if (waiter.holds) for (const resource of waiter.resources) held.delete(resource)
-      waiter.holds = false
-      waiters.delete(waiter)
-      if (waiters.size > 0) grant()
-    })
 
   return {
     take: Effect.fnUntraced(function* (resources, wait) {
-      const waiter: Waiter = { resources, granted: Latch.makeUnsafe(false), holds: false }
-      yield* Effect.acquireRelease(
-        Effect.sync(() => {
-          waiters.add(waiter)
-          grant()
-        }),
-        () => leave(waiter)
+      const waiter = yield* Effect.acquireRelease(
+        Effect.sync(() => join(resources)),
+        (one) => Effect.sync(() => leave(one))
       )
-      if (waiter.holds) return
+      const giveUp = Effect.sync(() => leave(waiter))
+      if (isFirst(waiter)) return giveUp
       const clock = yield* Clock.Clock
       const since = clock.currentTimeMillisUnsafe()
-      const waiting = Effect.timeoutOrElse(waiter.granted.await, {
+      const waiting = Effect.timeoutOrElse(waiter.turn.await, {
         duration: wait,
         orElse: () => Effect.fail(lockTimeout(resources, Duration.millis(clock.currentTimeMillisUnsafe() - since)))
       })
-      // Whoever gives up must not be granted anything afterwards.
-      yield* Effect.onError(waiting, () => leave(waiter))
-    }),
-    contended: (resources) => {
-      for (const waiter of waiters) {
-        if (waiter.resources.some((resource) => resources.includes(resource))) return true
-      }
-      return false
-    }
+      // Whoever gives up must stand in nobody's way, though his scope may stay open.
+      yield* Effect.onError(waiting, () => giveUp)
+      return giveUp
+    })
   }
 }

@@ -8,7 +8,10 @@ import { resourceNames } from "../../schema/Resource.ts"
 import { DistributedLock, type Lease } from "../../services/DistributedLock.ts"
 import { Ids } from "../../services/Ids.ts"
 import { lockAcquisitionDuration } from "../../services/Metrics.ts"
+import { makeFenceOnlyLock } from "../lock/FenceOnlyLock.ts"
+import { lockLost } from "../lock/Leases.ts"
 import { makeTurns } from "../lock/Turns.ts"
+import { withLock } from "../lock/WithLock.ts"
 
 export interface MemoryLockOptions {
   /** How long to wait for a lease; 5 seconds unless said. */
@@ -31,7 +34,7 @@ const makeFences = () => {
     )
 }
 
-const make = (options: MemoryLockOptions, exclusive: boolean): DistributedLock["Service"] => {
+const make = (options: MemoryLockOptions): DistributedLock["Service"] => {
   const wait = Duration.fromInputUnsafe(options.wait ?? "5 seconds")
   const draw = makeFences()
   const turns = makeTurns()
@@ -43,31 +46,36 @@ const make = (options: MemoryLockOptions, exclusive: boolean): DistributedLock["
     if (resources instanceof LockError) return yield* resources
     const clock = yield* Clock.Clock
     const start = clock.currentTimeMillisUnsafe()
-    if (exclusive) yield* turns.take(resources, wait)
+    yield* turns.take(resources, wait)
+    const held = yield* Effect.acquireRelease(
+      Effect.sync(() => ({ released: false })),
+      (one) =>
+        Effect.sync(() => {
+          one.released = true
+        })
+    )
+    const fence = yield* draw(resources, 0)
     yield* Metric.update(lockAcquisitionDuration, (clock.currentTimeMillisUnsafe() - start) / 1000)
     return {
       resources,
       token: yield* (yield* Ids).next,
-      fence: yield* draw(resources, 0),
-      exclusive,
-      remaining: Effect.succeed(LEASE),
+      fence,
+      exclusive: true,
+      remaining: Effect.sync(() => (held.released ? Duration.zero : LEASE)),
       lost: Effect.never,
-      advance: (atLeast = 0) => draw(resources, atLeast)
+      advance: (atLeast = 0) =>
+        Effect.suspend(() => (held.released ? Effect.fail(lockLost({ resources, fence })) : draw(resources, atLeast)))
     }
   })
-  return {
-    acquire,
-    withLock:
-      (...names) =>
-      (use) =>
-        Effect.scoped(Effect.flatMap(acquire(...names), use))
-  }
+  return { acquire, withLock: withLock(acquire) }
 }
 
 export const layerWith = (options: MemoryLockOptions): Layer.Layer<DistributedLock> =>
-  Layer.sync(DistributedLock, () => make(options, true))
+  Layer.sync(DistributedLock, () => make(options))
 
 export const layer: Layer.Layer<DistributedLock> = layerWith({})
 
 /** With locking switched off: nobody waits, and fences are still issued. */
-export const layerFenceOnly: Layer.Layer<DistributedLock> = Layer.sync(DistributedLock, () => make({}, false))
+export const layerFenceOnly: Layer.Layer<DistributedLock> = Layer.sync(DistributedLock, () =>
+  makeFenceOnlyLock(makeFences(), LEASE)
+)

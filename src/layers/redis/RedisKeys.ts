@@ -10,12 +10,24 @@ export const writerKey = (resource: string) => `dtx:writer:{${bucket(resource)}}
 /** The saga that is at work on the resource. */
 export const openKey = (resource: string) => `dtx:open:{${bucket(resource)}}:${resource}`
 
-export const derivedRecordKey = (resource: string, key: string) => `idempotency:{${bucket(resource)}}:${key}`
-/** Scoped to the saga's name whatever the resource, hence with a tag of its own. */
-export const callersRecordKey = (saga: string, key: string) => {
+/** Of a derived key: with the first of its resources. */
+const derivedRecordKey = (resource: string, key: string) => `idempotency:{${bucket(resource)}}:${key}`
+/** Of a caller's key: scoped to the saga's name whatever the resource, hence with a tag of its own. */
+const callersRecordKey = (saga: string, key: string) => {
   const hash = sha256(JSON.stringify([saga, key]))
   return `idempotency:{${bucket(hash)}}:caller:${hash}`
 }
+export const recordKey = (request: {
+  readonly saga: string
+  readonly key: string
+  readonly derived: boolean
+  readonly resources: ReadonlyArray<string>
+}): string =>
+  request.derived
+    ? derivedRecordKey(request.resources[0] ?? "", request.key)
+    : callersRecordKey(request.saga, request.key)
+/** What a cluster hashes of a key of ours. */
+export const tagOf = (key: string): string => key.slice(key.indexOf("{") + 1, key.indexOf("}"))
 
-/** Where releases are announced, by the names of the resources, one a line. */
+/** Where releases are announced: a JSON array of the resources' names. */
 export const RELEASED = "dtx:released"
