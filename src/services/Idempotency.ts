@@ -54,9 +54,10 @@ export class Idempotency extends Context.Service<
     /**
      * The second look, under the lock: the recorded result, or admission. Admission sets the writer mark of each
      * resource to the lease's fence, leaves an open mark, and reports the open marks it found (only an exclusive lease
-     * makes those of dead owners). Repeating it for the same saga id and fence changes nothing.
+     * makes those of dead owners). Repeating it for the same saga id and fence changes nothing. `LockLost`: somebody
+     * with a higher fence was admitted already, so the lease, though exclusive, has ended.
      */
-    readonly begin: (request: IdempotencyRequest, lease: Lease) => Effect.Effect<Begun, IdempotencyError>
+    readonly begin: (request: IdempotencyRequest, lease: Lease) => Effect.Effect<Begun, IdempotencyError | LockError>
     /**
      * Closes the open mark and records the ending. Refused with `LockLost` when another was admitted since, or the marks
      * are gone: the writer mark is compared with the lease's fence in the same script. Idempotent per saga id.

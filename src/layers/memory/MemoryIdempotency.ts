@@ -1,6 +1,7 @@
 /** Records and marks within one process; every operation is one synchronous step, so no two interleave. */
 import { Clock, Duration, Effect, Layer, Metric } from "effect"
 import { IdempotencyError, KeyReused, ResultNotKept } from "../../schema/IdempotencyError.ts"
+import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { LockError, LockLost } from "../../schema/LockError.ts"
 import { Idempotency, type IdempotencyRequest, type OpenMark } from "../../services/Idempotency.ts"
 import { idempotentCacheHits } from "../../services/Metrics.ts"
@@ -28,7 +29,22 @@ const make = (timeToLive: Duration.Duration): Idempotency["Service"] => {
     map.delete(key)
     return undefined
   }
+  /** What expired first was kept first. */
+  const sweep = (map: Map<string, { readonly expires: number }>, now: number) => {
+    for (const [key, { expires }] of map) {
+      if (expires > now) return
+      map.delete(key)
+    }
+  }
+  const keep = <A extends { readonly expires: number }>(map: Map<string, A>, key: string, value: A, now: number) => {
+    map.delete(key)
+    map.set(key, value)
+    sweep(map, now)
+  }
+  const lockLost = (resource: string, fence: number) => new LockError({ reason: new LockLost({ resource, fence }) })
   const find = (request: IdempotencyRequest, now: number): string | IdempotencyError | undefined => {
+    const invalid = request.derived ? undefined : invalidKey(request.key)
+    if (invalid !== undefined) return invalid
     if (request.replay === false) return undefined
     const stored = fresh(records, keyOf(request), now)
     if (stored === undefined) return undefined
@@ -58,6 +74,9 @@ const make = (timeToLive: Duration.Duration): Idempotency["Service"] => {
       const at = yield* now
       const result = yield* settle(find(request, at))
       if (result !== undefined) return { _tag: "Replayed", result } as const
+      const isLate = (resource: string) => (fresh(writers, resource, at)?.fence ?? 0) > lease.fence
+      const late = lease.exclusive ? request.resources.find(isLate) : undefined
+      if (late !== undefined) return yield* lockLost(late, lease.fence)
       const abandoned = new Map<string, OpenMark>()
       const mark = {
         saga: request.saga,
@@ -66,7 +85,7 @@ const make = (timeToLive: Duration.Duration): Idempotency["Service"] => {
         resources: request.resources
       }
       for (const resource of request.resources) {
-        writers.set(resource, { fence: lease.fence, expires: at + ttl })
+        if (!isLate(resource)) keep(writers, resource, { fence: lease.fence, expires: at + ttl }, at)
         if (!lease.exclusive) continue
         const found = open.get(resource)
         if (found !== undefined && found.sagaId !== request.sagaId) abandoned.set(found.sagaId, found)
@@ -78,19 +97,21 @@ const make = (timeToLive: Duration.Duration): Idempotency["Service"] => {
       const at = yield* now
       const lost = request.resources.find((resource) => fresh(writers, resource, at)?.fence !== lease.fence)
       if (lost !== undefined) {
-        return yield* new LockError({ reason: new LockLost({ resource: lost, fence: lease.fence }) })
+        if (fresh(records, keyOf(request), at)?.sagaId === request.sagaId) return
+        return yield* lockLost(lost, lease.fence)
       }
       for (const resource of request.resources) {
         if (open.get(resource)?.sagaId === request.sagaId) open.delete(resource)
       }
       if (ending._tag === "Nothing" || request.replay === false) return
-      records.set(keyOf(request), {
+      const record = {
         sagaId: request.sagaId,
         fingerprint: request.fingerprint,
         fence: lease.fence,
         text: ending._tag === "Result" ? ending.text : undefined,
         expires: at + ttl
-      })
+      }
+      keep(records, keyOf(request), record, at)
     }),
     ended: (request) => Effect.map(now, (at) => fresh(records, keyOf(request), at)?.sagaId === request.sagaId)
   }

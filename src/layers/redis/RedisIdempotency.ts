@@ -1,6 +1,14 @@
-/** Records and marks in Redis: one script to look, one to begin, one to end. */
+/**
+ * Records and marks in Redis: one script to look, one to begin, one to end.
+ *
+ * **Gotchas**
+ *
+ * On a cluster a script reaches the keys of one hash tag only. With `cluster: true` a request whose keys have several
+ * tags (several resources, or a caller's key) is served tag by tag: nothing but the lease makes the parts one then.
+ */
 import { Duration, Effect, Layer, Metric, Schema } from "effect"
 import * as Redis from "effect/persistence/Redis"
+import { bucket } from "../../schema/Digest.ts"
 import {
   IdempotencyError,
   IdempotencyStoreError,
@@ -8,17 +16,23 @@ import {
   RecordUnreadable,
   ResultNotKept
 } from "../../schema/IdempotencyError.ts"
+import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { LockError, LockLost } from "../../schema/LockError.ts"
-import { Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
+import { Idempotency, type IdempotencyRequest, type OpenMark } from "../../services/Idempotency.ts"
 import { idempotentCacheHits } from "../../services/Metrics.ts"
 import * as Scripts from "./RedisIdempotencyScripts.ts"
+import { recordKey, tagOf } from "./RedisKeys.ts"
 
 export interface RedisIdempotencyOptions {
   /** How long a record lives; 24 hours unless said. */
   readonly timeToLive?: Duration.Input
+  /** Whether Redis is a cluster; false unless said. */
+  readonly cluster?: boolean
 }
 
 const storeError = (cause: unknown) => new IdempotencyError({ reason: new IdempotencyStoreError({ cause }) })
+const lockLost = (request: IdempotencyRequest, fence: number) =>
+  new LockError({ reason: new LockLost({ resource: request.resources.join(", "), fence }) })
 
 const Mark = Schema.fromJsonString(
   Schema.Struct({
@@ -28,6 +42,15 @@ const Mark = Schema.fromJsonString(
     resources: Schema.Array(Schema.String)
   })
 )
+const readMarks = (texts: Iterable<string>): Effect.Effect<ReadonlyArray<OpenMark>, IdempotencyError> =>
+  Effect.map(
+    Effect.mapError(
+      Effect.forEach(new Set(texts), (text) => Schema.decodeUnknownEffect(Mark)(text)),
+      storeError
+    ),
+    // One saga left its mark on each of its resources.
+    (marks) => [...new Map(marks.map((one) => [one.sagaId, one])).values()]
+  )
 
 /** What a found record means for this request. */
 const served = (
@@ -44,43 +67,79 @@ const served = (
     : Effect.fail(new IdempotencyError({ reason: new ResultNotKept({ key, sagaId: found[1] }) }))
 }
 
+/** What one script can reach, the part with the record first. */
+const partsOf = (request: IdempotencyRequest, cluster: boolean): readonly [Scripts.Part, ...Array<Scripts.Part>] => {
+  const record = recordKey(request)
+  if (!cluster) return [{ record, resources: request.resources }]
+  const groups = Map.groupBy(request.resources, (resource) => `${bucket(resource)}`)
+  const own = groups.get(tagOf(record)) ?? []
+  groups.delete(tagOf(record))
+  const others = [...groups.values()].map((resources) => ({ record: undefined, resources }))
+  return [{ record, resources: own }, ...others]
+}
+
 const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
   const redis = yield* Redis.Redis
   const lives = Duration.toMillis(Duration.fromInputUnsafe(options.timeToLive ?? "24 hours"))
+  const parts = (request: IdempotencyRequest) => partsOf(request, options.cluster ?? false)
+
+  const everywhere = (others: ReadonlyArray<Scripts.Part>, fence: string) =>
+    Effect.map(
+      Effect.forEach(others, (part) => redis.eval(Scripts.writersAre)(part, fence)),
+      (answers) => answers.every((answer) => answer === 1)
+    )
+  const find = Effect.fnUntraced(function* (request: IdempotencyRequest) {
+    const [first, ...others] = parts(request)
+    const found = yield* redis.eval(Scripts.lookup)(first, request)
+    if (!request.derived || found[0] !== "text" || others.length === 0) return found
+    return (yield* everywhere(others, found[4])) ? found : (["none"] as const)
+  }, Effect.mapError(storeError))
+  const isStored = (request: IdempotencyRequest) =>
+    Effect.map(redis.send<string | null>("HGET", recordKey(request), "saga"), (sagaId) => sagaId === request.sagaId)
+
   return Idempotency.of({
-    lookup: (request) =>
-      request.replay === false
-        ? Effect.undefined
-        : Effect.flatMap(Effect.mapError(redis.eval(Scripts.lookup)(request), storeError), (found) =>
-            found[0] === "none" ? Effect.undefined : served(request, found)
-          ),
+    lookup: Effect.fnUntraced(function* (request) {
+      const invalid = request.derived ? undefined : invalidKey(request.key)
+      if (invalid !== undefined) return yield* invalid
+      if (request.replay === false) return undefined
+      const found = yield* find(request)
+      return found[0] === "none" ? undefined : yield* served(request, found)
+    }),
     begin: Effect.fnUntraced(function* (request, lease) {
       const { resources, saga, sagaId } = request
       const mark = { saga, sagaId, fence: lease.fence, resources }
-      const answer = yield* Effect.mapError(
-        redis.eval(Scripts.begin)(request, mark, lives, lease.exclusive),
-        storeError
-      )
-      if (answer[0] !== "admitted") return { _tag: "Replayed", result: yield* served(request, answer) } as const
-      const marks = yield* Effect.mapError(
-        Effect.forEach(new Set(answer.slice(1)), (text) => Schema.decodeUnknownEffect(Mark)(text)),
-        storeError
-      )
-      // One saga left its mark on each of its resources.
-      const abandoned = [...new Map(marks.map((one) => [one.sagaId, one])).values()]
-      return { _tag: "Admitted", abandoned } as const
+      const all = parts(request)
+      if (all.length > 1 && request.replay !== false) {
+        const found = yield* find(request)
+        if (found[0] !== "none") return { _tag: "Replayed", result: yield* served(request, found) } as const
+      }
+      const asked = all.length > 1 ? { ...request, replay: false } : request
+      const marks: Array<string> = []
+      for (const part of all) {
+        const answer = yield* Effect.mapError(
+          redis.eval(Scripts.begin)(part, asked, mark, lives, lease.exclusive),
+          storeError
+        )
+        if (answer[0] === "refused") return yield* lockLost(request, lease.fence)
+        if (answer[0] !== "admitted") return { _tag: "Replayed", result: yield* served(request, answer) } as const
+        marks.push(...answer.slice(1))
+      }
+      return { _tag: "Admitted", abandoned: yield* readMarks(marks) } as const
     }),
     end: Effect.fnUntraced(function* (request, lease, ending) {
-      const stored = yield* Effect.mapError(redis.eval(Scripts.end)(request, lease.fence, lives, ending), storeError)
-      if (stored === 1) return
-      const resource = request.resources.join(", ")
-      return yield* new LockError({ reason: new LockLost({ resource, fence: lease.fence }) })
+      const [first, ...others] = parts(request)
+      const asked = Effect.gen(function* () {
+        // The record is what makes it an end, so it is stored when no other part can refuse any more.
+        if (!(yield* everywhere(others, `${lease.fence}`))) return (yield* isStored(request)) ? 1 : 0
+        const stored = yield* redis.eval(Scripts.end)(first, request, lease.fence, lives, ending)
+        if (stored === 1) {
+          for (const part of others) yield* redis.eval(Scripts.end)(part, request, lease.fence, lives, ending)
+        }
+        return stored
+      })
+      if ((yield* Effect.mapError(asked, storeError)) === 0) return yield* lockLost(request, lease.fence)
     }),
-    ended: (request) =>
-      redis.send<string | null>("HGET", Scripts.recordKey(request), "saga").pipe(
-        Effect.map((sagaId) => sagaId === request.sagaId),
-        Effect.mapError(storeError)
-      )
+    ended: (request) => Effect.mapError(isStored(request), storeError)
   })
 })
 

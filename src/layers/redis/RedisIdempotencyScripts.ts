@@ -4,24 +4,41 @@
  */
 import { script } from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
-import { callersRecordKey, derivedRecordKey, openKey, writerKey } from "./RedisKeys.ts"
+import { openKey, writerKey } from "./RedisKeys.ts"
 
-export const recordKey = (request: IdempotencyRequest): string =>
-  request.derived
-    ? derivedRecordKey(request.resources[0] ?? "", request.key)
-    : callersRecordKey(request.saga, request.key)
+/** What one script is about: some of a request's resources, and its record if that is on the same node. */
+export interface Part {
+  readonly record: string | undefined
+  readonly resources: ReadonlyArray<string>
+}
 
-const keys = (request: IdempotencyRequest) => [
-  recordKey(request),
-  ...request.resources.flatMap((resource) => [writerKey(resource), openKey(resource)])
+const keys = (part: Part) => [
+  ...(part.record === undefined ? [] : [part.record]),
+  ...part.resources.flatMap((resource) => [writerKey(resource), openKey(resource)])
 ]
-const count = (request: IdempotencyRequest) => 1 + 2 * request.resources.length
+const count = (part: Part) => (part.record === undefined ? 0 : 1) + 2 * part.resources.length
+const flag = (value: boolean) => (value ? "1" : "0")
+
+/** The pairs of keys begin after the record, if there is one: their number is odd then. */
+const MARKS = `
+local first = #KEYS % 2 + 1
+local function writers_are(fence)
+  for i = first, #KEYS, 2 do
+    if redis.call('GET', KEYS[i]) ~= fence then return false end
+  end
+  return true
+end
+local function saga_of(mark)
+  local read, value = pcall(cjson.decode, mark)
+  return read and type(value) == 'table' and value.sagaId
+end
+`
 
 /**
  * The record, if it counts: a derived one only while the last saga admitted to each resource is the one that wrote it,
  * and unless it is the very text that was found unreadable.
  */
-const FIND = `
+const FIND = `${MARKS}
 local function find(derived, unreadable)
   local kind = redis.call('TYPE', KEYS[1]).ok
   if kind == 'none' then return nil end
@@ -30,13 +47,8 @@ local function find(derived, unreadable)
     if derived then return nil end
     return {'unreadable', 'it is not what this version writes'}
   end
-  if derived then
-    if not r[4] or r[4] == unreadable then return nil end
-    for i = 2, #KEYS, 2 do
-      if redis.call('GET', KEYS[i]) ~= r[3] then return nil end
-    end
-  end
-  if r[4] then return {'text', r[1], r[2], r[4]} end
+  if derived and (not r[4] or r[4] == unreadable or not writers_are(r[3])) then return nil end
+  if r[4] then return {'text', r[1], r[2], r[4], r[3]} end
   return {'served', r[1], r[2]}
 end
 `
@@ -44,26 +56,31 @@ end
 export type Found =
   | readonly ["none"]
   | readonly ["unreadable", string]
-  | readonly ["text", string, string, string]
+  | readonly ["text", string, string, string, string]
   | readonly ["served", string, string]
 
-const flag = (value: boolean) => (value ? "1" : "0")
-
 export const lookup = script(
-  (request: IdempotencyRequest) => [...keys(request), flag(request.derived), request.unreadable ?? ""],
+  (part: Part, request: IdempotencyRequest) => [...keys(part), flag(request.derived), request.unreadable ?? ""],
   { numberOfKeys: count, lua: `${FIND} return find(ARGV[1] == '1', ARGV[2]) or {'none'}` }
 ).withReturnType<Found>()
 
+/** Whether the last saga admitted to each resource had this fence. */
+export const writersAre = script((part: Part, fence: string) => [...keys(part), fence], {
+  numberOfKeys: count,
+  lua: `${MARKS} return writers_are(ARGV[1]) and 1 or 0`
+}).withReturnType<0 | 1>()
+
 /**
  * The second look, and admission. Invariant: after it, the writer mark of each resource is this lease's fence, so every
- * derived record made before is void and nobody admitted before can end; each resource's open mark names this saga.
+ * derived record made before is void and nobody admitted before can end; each resource's open mark names this saga. The
+ * writer mark never falls: an owner that comes late is refused or, without exclusion, admitted without a mark.
  */
 export const begin = script(
-  (request: IdempotencyRequest, mark: OpenMark, lives: number, exclusive: boolean) => [
-    ...keys(request),
+  (part: Part, request: IdempotencyRequest, mark: OpenMark, lives: number, exclusive: boolean) => [
+    ...keys(part),
     flag(request.derived),
     request.unreadable ?? "",
-    flag(request.replay !== false),
+    flag(part.record !== undefined && request.replay !== false),
     mark.fence,
     lives,
     request.sagaId,
@@ -77,45 +94,51 @@ if ARGV[3] == '1' then
   local found = find(ARGV[1] == '1', ARGV[2])
   if found then return found end
 end
+local function is_late(i) return tonumber(redis.call('GET', KEYS[i]) or '0') > tonumber(ARGV[4]) end
+if ARGV[8] == '1' then
+  for i = first, #KEYS, 2 do
+    if is_late(i) then return {'refused'} end
+  end
+end
 local answer = {'admitted'}
-for i = 2, #KEYS, 2 do
-  redis.call('SET', KEYS[i], ARGV[4], 'PX', ARGV[5])
+for i = first, #KEYS, 2 do
+  if not is_late(i) then redis.call('SET', KEYS[i], ARGV[4], 'PX', ARGV[5]) end
   if ARGV[8] == '1' then
     local mark = redis.call('GET', KEYS[i + 1])
-    if mark and not string.find(mark, ARGV[6], 1, true) then answer[#answer + 1] = mark end
+    if mark and saga_of(mark) ~= ARGV[6] then answer[#answer + 1] = mark end
     redis.call('SET', KEYS[i + 1], ARGV[7])
   end
 end
 return answer`
   }
-).withReturnType<Exclude<Found, readonly ["none"]> | readonly ["admitted", ...ReadonlyArray<string>]>()
+).withReturnType<
+  Exclude<Found, readonly ["none"]> | readonly ["admitted", ...ReadonlyArray<string>] | readonly ["refused"]
+>()
 
 /**
  * The end. Invariant: only the saga admitted last to all the resources ends; a successor's record and marks are never
  * touched. Asking again for the same saga id changes nothing. Returns 0 when refused.
  */
 export const end = script(
-  (request: IdempotencyRequest, fence: number, lives: number, ending: Ending) => [
-    ...keys(request),
+  (part: Part, request: IdempotencyRequest, fence: number, lives: number, ending: Ending) => [
+    ...keys(part),
     fence,
     lives,
     request.sagaId,
     request.fingerprint,
-    request.replay === false ? "Nothing" : ending._tag,
+    part.record === undefined || request.replay === false ? "Nothing" : ending._tag,
     ending._tag === "Result" ? ending.text : ""
   ],
   {
     numberOfKeys: count,
-    lua: `
-for i = 2, #KEYS, 2 do
-  if redis.call('GET', KEYS[i]) ~= ARGV[1] then
-    local done = redis.call('TYPE', KEYS[1]).ok == 'hash' and redis.call('HGET', KEYS[1], 'saga') == ARGV[3]
-    return done and 1 or 0
-  end
+    lua: `${MARKS}
+if not writers_are(ARGV[1]) then
+  local done = first == 2 and redis.call('TYPE', KEYS[1]).ok == 'hash' and redis.call('HGET', KEYS[1], 'saga') == ARGV[3]
+  return done and 1 or 0
 end
-for i = 3, #KEYS, 2 do
+for i = first + 1, #KEYS, 2 do
   local mark = redis.call('GET', KEYS[i])
-  if mark and string.find(mark, ARGV[3], 1, true) then redis.call('DEL', KEYS[i]) end
+  if mark and saga_of(mark) == ARGV[3] then redis.call('DEL', KEYS[i]) end
 end
 if ARGV[5] ~= 'Nothing' then
   redis.call('DEL', KEYS[1])
