@@ -3,73 +3,123 @@
  *
  * A caller's key is locked too, as a resource of its own, so that two payloads under one key never run at once.
  */
-import { Duration, Effect, Layer, Schedule } from "effect"
+import { Cause, Duration, Effect, Exit, Layer, Schedule, Scope } from "effect"
 import { sha256 } from "../../schema/Digest.ts"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import type { LockError } from "../../schema/LockError.ts"
 import { OutcomeUnknown } from "../../schema/SagaError.ts"
 import { DistributedLock, type Lease } from "../../services/DistributedLock.ts"
 import { type Ending, Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
-import { SagaGuard } from "../../services/SagaGuard.ts"
+import { type Admission, SagaGuard } from "../../services/SagaGuard.ts"
+import { makeFlights } from "./Flights.ts"
+
+const nothing: Ending = { _tag: "Nothing" }
+/** Of reading back what became of a lost reply. */
+const brief = Schedule.exponential("20 millis").pipe(Schedule.upTo({ times: 6, duration: "2 seconds" }))
+
+const scopedKey = (request: IdempotencyRequest) => sha256(JSON.stringify([request.saga, request.key]))
+
+const locked = (request: IdempotencyRequest): ReadonlyArray<string> =>
+  request.derived || request.resources.length === 0
+    ? request.resources
+    : [...request.resources, `idempotency-key:${scopedKey(request)}`]
 
 const make = Effect.gen(function* () {
   const lock = yield* DistributedLock
   const idempotency = yield* Idempotency
+  const flights = makeFlights()
 
-  const locked = (request: IdempotencyRequest): ReadonlyArray<string> =>
-    request.derived || request.resources.length === 0
-      ? request.resources
-      : [...request.resources, `idempotency-key:${sha256(JSON.stringify([request.saga, request.key]))}`]
+  const lookup = (request: IdempotencyRequest) =>
+    Effect.map(idempotency.lookup(request), (result) =>
+      result === undefined ? undefined : ({ _tag: "Replayed", result } as const)
+    )
 
-  const enter: SagaGuard["Service"]["enter"] = Effect.fnUntraced(function* (request) {
-    const recorded = yield* idempotency.lookup(request)
-    if (recorded !== undefined) return { _tag: "Replayed", result: recorded } as const
-    const lease = yield* lock.acquire(...locked(request))
-    const begun = yield* idempotency.begin(request, lease)
-    if (begun._tag === "Replayed") return begun
-    return {
-      _tag: "Admitted",
-      lease,
-      abandoned: begun.abandoned,
-      commit: (ending: Ending) => commit(request, lease, ending)
-    } as const
-  })
+  /** What became of an end whose reply was lost: asked, and if it was not stored, stored again. */
+  const settle = (request: IdempotencyRequest, lease: Lease, ending: Ending) =>
+    Effect.flatMap(idempotency.ended(request), (stored) =>
+      stored ? Effect.void : idempotency.end(request, lease, ending)
+    ).pipe(Effect.retry({ schedule: brief, while: (error) => error._tag === "IdempotencyError" }))
+
+  /**
+   * The store does not answer. The saga has still succeeded as long as its lease cannot have passed to another; it is
+   * only not recorded.
+   */
+  const unrecorded = (request: IdempotencyRequest, lease: Lease, ending: Ending, error: IdempotencyError) =>
+    ending._tag === "Nothing"
+      ? Effect.as(Effect.logWarning("a failed saga's mark could not be closed", error), false)
+      : Effect.flatMap(lease.remaining, (left) =>
+          Duration.toMillis(left) > 0
+            ? Effect.as(Effect.logWarning("the saga succeeded, but its result could not be recorded", error), false)
+            : Effect.fail(new OutcomeUnknown({ sagaId: request.sagaId }))
+        )
 
   const commit = (request: IdempotencyRequest, lease: Lease, ending: Ending) =>
     idempotency.end(request, lease, ending).pipe(
+      Effect.catchTag("IdempotencyError", () => settle(request, lease, ending)),
       Effect.as(ending._tag !== "Nothing" && request.replay !== false),
-      Effect.catchTag("LockError", (error: LockError) =>
+      Effect.catchTags({
         // Without exclusion another's admission is no loss: this saga ends unrecorded.
-        lease.exclusive ? Effect.fail(error) : Effect.succeed(false)
-      ),
-      Effect.catchTag("IdempotencyError", (error) =>
-        ending._tag === "Nothing"
-          ? Effect.as(Effect.logWarning("a failed saga's mark could not be closed", error), false)
-          : replyLost(request, lease, error)
-      )
+        LockError: (error: LockError) => (lease.exclusive ? Effect.fail(error) : Effect.succeed(false)),
+        IdempotencyError: (error: IdempotencyError) => unrecorded(request, lease, ending, error)
+      })
     )
 
-  const brief = Schedule.exponential("20 millis").pipe(Schedule.upTo({ times: 4 }))
-
-  /**
-   * The ending may or may not be stored: it is read back by saga id. If that fails too, the saga has still succeeded
-   * as long as the lease cannot have passed to another; it is only not recorded.
-   */
-  const replyLost = (
+  /** Under the lock. A request that is interrupted on its way in leaves no mark as if its owner had died. */
+  const admit = (
     request: IdempotencyRequest,
-    lease: Lease,
-    error: IdempotencyError
-  ): Effect.Effect<boolean, OutcomeUnknown> =>
-    Effect.matchEffect(Effect.retry(idempotency.ended(request), brief), {
-      onSuccess: (stored) => (stored ? Effect.succeed(true) : unrecorded(request, lease, error)),
-      onFailure: () => unrecorded(request, lease, error)
-    })
-  const unrecorded = (request: IdempotencyRequest, lease: Lease, error: IdempotencyError) =>
-    Effect.flatMap(lease.remaining, (left) =>
-      Duration.toMillis(left) > 0
-        ? Effect.as(Effect.logWarning("the saga succeeded, but its result could not be recorded", error), false)
-        : Effect.fail(new OutcomeUnknown({ sagaId: request.sagaId }))
+    land: Effect.Effect<void>
+  ): Effect.Effect<Admission, LockError | IdempotencyError, Scope.Scope> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const lease = yield* restore(lock.acquire(...locked(request)))
+        let ended = false
+        yield* Effect.addFinalizer((exit) =>
+          ended || Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)
+            ? Effect.void
+            : Effect.ignore(commit(request, lease, nothing))
+        )
+        const begun = yield* idempotency.begin(request, lease)
+        if (begun._tag === "Replayed") {
+          ended = true
+          return yield* Effect.as(land, begun)
+        }
+        return {
+          _tag: "Admitted",
+          lease,
+          abandoned: begun.abandoned,
+          commit: (ending: Ending) =>
+            Effect.suspend(() => {
+              ended = true
+              return Effect.tap(commit(request, lease, ending), (recorded) => (recorded ? land : Effect.void))
+            })
+        } as const
+      })
     )
+
+  const enter: SagaGuard["Service"]["enter"] = Effect.fnUntraced(function* (request) {
+    const recorded = yield* lookup(request)
+    if (recorded !== undefined) return recorded
+    if (request.replay === false) return yield* admit(request, Effect.void)
+    const { alone, land, landed } = yield* flights.board(request.derived ? request.key : scopedKey(request))
+    if (alone) return yield* admit(request, land)
+
+    const scope = yield* Effect.scope
+    const own = yield* Scope.fork(scope)
+    const overtaken = Effect.gen(function* () {
+      while (true) {
+        yield* landed.await
+        landed.closeUnsafe()
+        const result = yield* lookup(request)
+        if (result !== undefined) return result
+      }
+    })
+    // Whoever is not admitted gives up its place in the queue, and whatever it was given there at the last moment.
+    return yield* Effect.onExit(
+      Effect.raceFirst(Scope.provide(admit(request, land), own), overtaken),
+      (exit: Exit.Exit<Admission, unknown>) =>
+        Exit.isSuccess(exit) && exit.value._tag === "Admitted" ? Effect.void : Scope.close(own, Exit.interrupt())
+    )
+  })
 
   return SagaGuard.of({ enter })
 })
