@@ -32,13 +32,18 @@ export class DeadLetter extends Schema.Class<DeadLetter>("effect-saga/schema/Dea
   errorMessage: Schema.String,
   /** Whatever else explains it: attempts, the original failure, the outcomes so far. */
   metadata: Schema.Unknown,
+  /** Claims so far, those that were no try taken off again. */
   retryCount: Schema.Int,
+  /** At this many it is no longer claimed by itself. */
+  maxRetries: Schema.Int,
+  /** Why it cannot be redriven as things are; `null` unless a try found it so. */
+  problem: Schema.NullOr(Schema.String),
   createdAt: Schema.DateTimeUtc,
   dueAt: Schema.DateTimeUtc
 }) {}
 
 /** What `add` takes: the queue gives the rest. */
-export type NewDeadLetter = Omit<typeof DeadLetter.Type, "id" | "status" | "retryCount" | "createdAt">
+export type NewDeadLetter = Omit<typeof DeadLetter.Type, "id" | "status" | "retryCount" | "maxRetries" | "problem" | "createdAt">
 
 /** One entry per saga id, call and kind, in every queue and spool. */
 export const deadLetterId = (entry: NewDeadLetter): string => derivedUuid(entry.sagaId, String(entry.call), entry.kind)

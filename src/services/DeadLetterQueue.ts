@@ -1,7 +1,27 @@
 /** Where everything goes that could not be undone or finished, until somebody does it or says it is done. */
-import { Context, type Effect } from "effect"
+import { Context, type DateTime, type Effect } from "effect"
 import type { DeadLetter, DeadLetterFilter, NewDeadLetter } from "../schema/DeadLetter.ts"
 import type { DeadLetterError } from "../schema/DeadLetterError.ts"
+
+/** What is to be redriven, and until when the claim keeps others from it. */
+export interface DeadLetterClaim {
+  /** Names of the sagas that the claimer knows. */
+  readonly sagas: ReadonlyArray<string>
+  readonly limit: number
+  /** Then it is pending again: its claimer is gone. */
+  readonly until: DateTime.Utc
+}
+
+/** How a try ended that did not resolve the entry. */
+export interface DeadLetterRelease {
+  readonly dueAt: DateTime.Utc
+  /** False: it was no try, such as a lock that was not had. */
+  readonly counts: boolean
+  /** Of the failure; the first one stays in the metadata. */
+  readonly error?: { readonly type: string; readonly message: string }
+  /** Why it can never be redriven as things are: shown, and it stays. */
+  readonly problem?: string
+}
 
 export class DeadLetterQueue extends Context.Service<
   DeadLetterQueue,
@@ -12,6 +32,22 @@ export class DeadLetterQueue extends Context.Service<
     readonly list: (filter?: DeadLetterFilter) => Effect.Effect<ReadonlyArray<DeadLetter>, DeadLetterError>
     readonly resolve: (id: string, by: string, notes: string) => Effect.Effect<void, DeadLetterError>
     readonly discard: (id: string, by: string, notes: string) => Effect.Effect<void, DeadLetterError>
+    /**
+     * Claims one entry that waits, whether or not it is due; undefined when somebody else has it. `NotRedrivable`: it is
+     * closed, or a newer entry of the same database and resource waits and goes first.
+     */
+    readonly claim: (id: string, until: DateTime.Utc) => Effect.Effect<DeadLetter | undefined, DeadLetterError>
+    /**
+     * Claims due entries with tries left, each for one claimer. Of one database and resource only the newest (highest
+     * fence, then call) is claimed: older ones wait for it.
+     */
+    readonly claimDue: (options: DeadLetterClaim) => Effect.Effect<ReadonlyArray<DeadLetter>, DeadLetterError>
+    /** Gives a claimed entry back; without effect once the claim is another's. */
+    readonly release: (claimed: DeadLetter, how: DeadLetterRelease) => Effect.Effect<void, DeadLetterError>
+    /** Removes entries that were resolved or discarded before; spooled ones are drained first. Yields how many. */
+    readonly purge: (closedBefore: DateTime.Utc) => Effect.Effect<number, DeadLetterError>
+    /** Takes in what was spooled; yields whether nothing is left in the spools. A journal closes only then. */
+    readonly drained: Effect.Effect<boolean>
     readonly stats: Effect.Effect<Readonly<Record<DeadLetter["status"], number>>, DeadLetterError>
     /** Pending, retrying and spooled. */
     readonly size: Effect.Effect<number, DeadLetterError>
