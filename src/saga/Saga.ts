@@ -15,20 +15,22 @@
  */
 import { Duration, Effect, Schema } from "effect"
 import type { IdempotencyError } from "../schema/IdempotencyError.ts"
+import type { JournalError } from "../schema/JournalError.ts"
 import type { LockError } from "../schema/LockError.ts"
 import type { CompensationError, InvalidPayload, OutcomeUnknown, SagaTimeout } from "../schema/SagaError.ts"
 import type { CircuitBreakers } from "../services/CircuitBreakers.ts"
 import type { DeadLetterQueue } from "../services/DeadLetterQueue.ts"
 import type { DistributedLock } from "../services/DistributedLock.ts"
 import type { SagaGuard } from "../services/SagaGuard.ts"
-import type { Receipt } from "./internal/Admitted.ts"
+import { jsonCodec } from "./internal/Codec.ts"
 import { type Definition, definitionOf, erase, typed } from "./internal/Definition.ts"
+import type { Receipt } from "./internal/Ending.ts"
 import { execute } from "./internal/Execute.ts"
 import { defineSaga, sagaOf } from "./internal/Registry.ts"
 import type { SagaDefinition } from "./internal/Request.ts"
 import * as Step from "./Step.ts"
 
-export type { Receipt } from "./internal/Admitted.ts"
+export type { Receipt } from "./internal/Ending.ts"
 export type { StepFailure } from "./Step.ts"
 
 export interface ExecuteOptions {
@@ -44,6 +46,7 @@ export type SagaError =
   | InvalidPayload
   | CompensationError
   | OutcomeUnknown
+  | JournalError
 export type SagaServices = DistributedLock | SagaGuard | CircuitBreakers | DeadLetterQueue
 
 export interface Saga<
@@ -97,6 +100,8 @@ export const make = <
   options: {
     /** Counted up when `run` or a schema changes so that an older execution cannot be redriven by it; 1 unless said. */
     readonly version?: number
+    /** Its older versions, as they were declared: what they left unfinished is settled and redriven by them. */
+    readonly previous?: ReadonlyArray<Any>
     readonly payload: Payload
     readonly success?: Success
     readonly error?: Error
@@ -134,7 +139,8 @@ export const make = <
     steps: stepsByName(name, options.steps),
     recordFailure: options.recordFailure === undefined ? () => false : erase(options.recordFailure),
     timeout: options.timeout === undefined ? undefined : Duration.fromInputUnsafe(options.timeout),
-    run: erase(options.run)
+    run: erase(options.run),
+    previous: previousVersions(name, version, options.previous ?? [])
   }
   const executeReceipt = (
     payload: Payload["Type"],
@@ -156,7 +162,26 @@ export const make = <
   )
 }
 
-const jsonCodec = (schema: Schema.Constraint) => Schema.toCodecJson(erase<Schema.Codec<unknown, unknown>>(schema))
+const previousVersions = (
+  name: string,
+  version: number,
+  previous: ReadonlyArray<Any>
+): ReadonlyMap<number, SagaDefinition> => {
+  const byVersion = new Map<number, SagaDefinition>()
+  for (const older of previous) {
+    const problem =
+      older.sagaName !== name
+        ? `is another saga`
+        : older.version === version || byVersion.has(older.version)
+          ? `has version ${older.version}, which another has`
+          : undefined
+    if (problem !== undefined) {
+      throw new TypeError(`${name} lists ${older.sagaName} as a previous version, but it ${problem}`)
+    }
+    byVersion.set(older.version, sagaOf(older))
+  }
+  return byVersion
+}
 
 const stepsByName = (saga: string, steps: ReadonlyArray<Step.Any>): ReadonlyMap<string, Definition> => {
   const byName = new Map<string, Definition>()
@@ -189,6 +214,8 @@ export const asStep = <
       _tag: "Nested",
       name: saga.sagaName,
       input: saga.payload,
+      output: saga.success,
+      error: saga.error,
       timeout: definition.timeout,
       steps: definition.steps,
       resources: definition.resources,

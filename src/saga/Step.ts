@@ -159,6 +159,7 @@ export const make = <
       ...common(name, options),
       before,
       output,
+      error,
       prepare: erase(options.prepare),
       execute: erase(options.execute),
       compensate: erase(options.compensate),

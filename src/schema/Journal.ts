@@ -107,7 +107,9 @@ export const journaledCalls = (records: ReadonlyArray<JournalRecord>): ReadonlyA
   for (const record of records) {
     if (record._tag === "Undoing") continue
     if (record._tag === "Started") {
-      calls.set(record.call, { started: record, done: undefined, failed: undefined, settled: false })
+      // One that is begun again keeps what was known of it.
+      if (!calls.has(record.call))
+        calls.set(record.call, { started: record, done: undefined, failed: undefined, settled: false })
       continue
     }
     const call = calls.get(record.call)
@@ -119,6 +121,10 @@ export const journaledCalls = (records: ReadonlyArray<JournalRecord>): ReadonlyA
   return [...calls.values()]
 }
 
-/** Whether the saga had begun its first retriable step: it is brought to its end then, never undone. */
+/**
+ * Whether the saga had begun its first retriable step: it is brought to its end then, never undone. Undoing begins only
+ * when none was, so an intent beside it was written in vain.
+ */
 export const isPivoted = (records: ReadonlyArray<JournalRecord>): boolean =>
-  records.some((record) => record._tag === "Started" && record.kind === "retriable")
+  records.some((record) => record._tag === "Started" && record.kind === "retriable") &&
+  !records.some((record) => record._tag === "Undoing")

@@ -21,6 +21,8 @@ export interface IdempotencyRequest {
   readonly resources: ReadonlyArray<string>
   /** False: neither look up nor record (the toggle `idempotency`); admission and open marks stay. */
   readonly replay?: boolean
+  /** The saga keeps a journal: its open mark says so, for whoever finds it. */
+  readonly journaled?: boolean
   /** The text of a derived record already found unreadable: it counts as absent. */
   readonly unreadable?: string
 }
@@ -40,6 +42,8 @@ export interface OpenMark {
   readonly sagaId: string
   readonly fence: number
   readonly resources: ReadonlyArray<string>
+  /** Its journal tells what it did; without one nobody knows. */
+  readonly journaled: boolean
 }
 
 export type Begun =
@@ -60,11 +64,12 @@ export class Idempotency extends Context.Service<
     readonly begin: (request: IdempotencyRequest, lease: Lease) => Effect.Effect<Begun, IdempotencyError | LockError>
     /**
      * Closes the open mark and records the ending. Refused with `LockLost` when another was admitted since, or the marks
-     * are gone: the writer mark is compared with the lease's fence in the same script. Idempotent per saga id.
+     * are gone: the writer mark is compared with the lease's fence in the same script. Idempotent per saga id. Of the
+     * lease only the fence counts, so that another process can store the end of a saga whose owner is gone.
      */
     readonly end: (
       request: IdempotencyRequest,
-      lease: Lease,
+      lease: Pick<Lease, "fence">,
       ending: Ending
     ) => Effect.Effect<void, IdempotencyError | LockError>
     /** Whether this very saga's ending is stored: for a reply that was lost. */

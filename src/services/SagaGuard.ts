@@ -30,5 +30,10 @@ export class SagaGuard extends Context.Service<
      * when the scope closes.
      */
     readonly enter: (request: IdempotencyRequest) => Effect.Effect<Admission, LockError | IdempotencyError, Scope.Scope>
+    /**
+     * Stores the ending of a saga whose owner is gone, admitted at `fence`: its open mark is closed and a repeat gets
+     * its result. Never fails: when another was admitted since, or the store is gone, nothing is stored.
+     */
+    readonly finish: (request: IdempotencyRequest, fence: number, ending: Ending) => Effect.Effect<void>
   }
 >()("effect-saga/services/SagaGuard") {}

@@ -121,7 +121,12 @@ const make = Effect.gen(function* () {
     )
   })
 
-  return SagaGuard.of({ enter })
+  const finish: SagaGuard["Service"]["finish"] = (request, fence, ending) =>
+    Effect.catch(idempotency.end(request, { fence }, ending), (error) =>
+      Effect.logInfo("the end of a recovered saga is not recorded", error)
+    )
+
+  return SagaGuard.of({ enter, finish })
 })
 
 export const layer: Layer.Layer<SagaGuard, never, DistributedLock | Idempotency> = Layer.effect(SagaGuard, make)
@@ -129,5 +134,7 @@ export const layer: Layer.Layer<SagaGuard, never, DistributedLock | Idempotency>
 /** With idempotency switched off: nothing is looked up or recorded; admission and open marks stay. */
 export const layerWithoutReplay: Layer.Layer<SagaGuard, never, DistributedLock | Idempotency> = Layer.effect(
   SagaGuard,
-  Effect.map(make, (guard) => SagaGuard.of({ enter: (request) => guard.enter({ ...request, replay: false }) }))
+  Effect.map(make, (guard) =>
+    SagaGuard.of({ ...guard, enter: (request) => guard.enter({ ...request, replay: false }) })
+  )
 )

@@ -82,7 +82,8 @@ const make = (timeToLive: Duration.Duration): Idempotency["Service"] => {
         saga: request.saga,
         sagaId: request.sagaId,
         fence: lease.fence,
-        resources: request.resources
+        resources: request.resources,
+        journaled: request.journaled === true
       }
       for (const resource of request.resources) {
         if (!isLate(resource)) keep(writers, resource, { fence: lease.fence, expires: at + ttl }, at)

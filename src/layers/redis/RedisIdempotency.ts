@@ -39,7 +39,8 @@ const Mark = Schema.fromJsonString(
     saga: Schema.String,
     sagaId: Schema.String,
     fence: Schema.Int,
-    resources: Schema.Array(Schema.String)
+    resources: Schema.Array(Schema.String),
+    journaled: Schema.Boolean
   })
 )
 const readMarks = (texts: Iterable<string>): Effect.Effect<ReadonlyArray<OpenMark>, IdempotencyError> =>
@@ -107,7 +108,7 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
     }),
     begin: Effect.fnUntraced(function* (request, lease) {
       const { resources, saga, sagaId } = request
-      const mark = { saga, sagaId, fence: lease.fence, resources }
+      const mark = { saga, sagaId, fence: lease.fence, resources, journaled: request.journaled === true }
       const all = parts(request)
       if (all.length > 1 && request.replay !== false) {
         const found = yield* find(request)

@@ -26,6 +26,7 @@ export interface UndoableStep extends Calling {
   readonly _tag: "Undoable"
   readonly before: Schema.Constraint
   readonly output: Schema.Constraint
+  readonly error: Schema.Constraint
   readonly prepare: ((input: unknown) => Erased) | undefined
   readonly execute: (input: unknown, before: unknown) => Erased
   readonly compensate: (input: unknown, details: UndoDetails) => Erased
@@ -44,6 +45,8 @@ export interface NestedSaga {
   readonly _tag: "Nested"
   readonly name: string
   readonly input: Schema.Constraint
+  readonly output: Schema.Constraint
+  readonly error: Schema.Constraint
   readonly timeout: Duration.Duration | undefined
   readonly steps: ReadonlyMap<string, Definition>
   readonly resources: (payload: unknown) => ReadonlyArray<string>

@@ -1,10 +1,11 @@
 /** One execution, from the request to its receipt: the recorded result of an earlier one, or an admission and a run. */
 import { Effect, Scope } from "effect"
 import { IdempotencyError, RecordUnreadable } from "../../schema/IdempotencyError.ts"
-import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import { SagaGuard } from "../../services/SagaGuard.ts"
-import { type Receipt, type Restore, runAdmitted, type Services } from "./Admitted.ts"
-import { makeRequest, readRecord, type SagaDefinition } from "./Request.ts"
+import { type Restore, runAdmitted } from "./Admitted.ts"
+import type { Receipt } from "./Ending.ts"
+import { makeRequest, type Request, readRecord, type SagaDefinition } from "./Request.ts"
+import type { Services } from "./Services.ts"
 
 export const execute = Effect.fnUntraced(function* (
   saga: SagaDefinition,
@@ -23,7 +24,7 @@ export const execute = Effect.fnUntraced(function* (
 const enter: (
   saga: SagaDefinition,
   payload: unknown,
-  request: IdempotencyRequest,
+  request: Request,
   scope: Scope.Scope,
   restore: Restore
 ) => Effect.Effect<Receipt<unknown>, unknown, Services> = Effect.fnUntraced(
@@ -31,7 +32,7 @@ const enter: (
     const guard = yield* SagaGuard
     const admission = yield* restore(Scope.provide(guard.enter(request), scope))
     if (admission._tag === "Admitted") {
-      return yield* runAdmitted({ saga, payload, request, admission, scope, restore })
+      return yield* runAdmitted({ saga, payload, request, admission, scope, restore, atHand: [saga] })
     }
     const record = readRecord(saga, admission.result)
     switch (record._tag) {

@@ -1,11 +1,14 @@
 /** What one execution of a saga knows of itself: who it is, and which of its calls may have to be undone. */
 import type { Cause, Effect, Fiber, Option } from "effect"
+import type { JournalError } from "../../schema/JournalError.ts"
 import type { LockError } from "../../schema/LockError.ts"
 import { FloorRefused } from "../../schema/SagaError.ts"
 import type { CircuitBreakers } from "../../services/CircuitBreakers.ts"
 import type { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
 import type { SagaSettings } from "../../services/SagaSettings.ts"
-import type { Definition, NestedSaga, UndoableStep } from "./Definition.ts"
+import type { Books } from "./Books.ts"
+import type { Definition, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
+import type { Replay } from "./Replay.ts"
 
 /** One call of a step that can be undone. */
 export interface Call {
@@ -18,6 +21,7 @@ export interface Call {
   /** Whether some attempt may have changed the store. */
   touched: boolean
   attempts: number
+  failure: Cause.Cause<unknown> | undefined
   /** The order in which calls finished; undefined while the outcome is not known. */
   finished: number | undefined
 }
@@ -27,8 +31,22 @@ export interface NestedCall {
   readonly number: number
   readonly path: string
   readonly definition: NestedSaga
+  readonly payload: unknown
   readonly frame: Frame
+  output: Option.Option<unknown>
+  failure: Cause.Cause<unknown> | undefined
   finished: number | undefined
+}
+
+/** One call of a retriable step. */
+export interface RetriableCall {
+  readonly number: number
+  readonly parent: number | null
+  readonly path: string
+  readonly definition: RetriableStep
+  readonly input: unknown
+  /** Done, superseded or parked. */
+  over: boolean
 }
 
 /** A compensation that failed, and the dead letter that explains it. */
@@ -47,6 +65,9 @@ export interface Root {
   readonly settings: SagaSettings
   readonly breakers: CircuitBreakers["Service"]
   readonly deadLetters: DeadLetterQueue["Service"]
+  readonly books: Books
+  /** What an earlier process did of this saga, if one did. */
+  readonly replay: Replay | undefined
   /** What writes carry; undoing replaces it by a fresh one. */
   fence: number
   /** A fence above all earlier ones, and the lock to use it under: taken anew if the lease was lost. */
@@ -55,21 +76,33 @@ export interface Root {
   nextFinished: number
   /** Past the point of no return: nothing is undone any more. */
   pivoted: boolean
+  /** Whether the journal says so could not be learnt. */
+  pivotUnknown: boolean
   /** Undoing has begun: no call starts. */
   closed: boolean
+  /** Why no further call may start, though `run` has not ended yet. */
+  aborted: LockError | JournalError | ReplayDiffers | undefined
   /** The fibers in which undoable calls run. */
   readonly running: Map<number, Fiber.Fiber<unknown, unknown>>
   /** Resumed when `running` becomes empty. */
   readonly idle: Array<() => void>
+  readonly retriables: Array<RetriableCall>
   /** Dead letters of retriable steps. */
   readonly parked: Array<string>
   /** Dead letters of nested sagas that could not be undone. */
   readonly failures: Array<Failure>
 }
 
+/** Run again, the saga did otherwise than its journal says. */
+export class ReplayDiffers extends Error {
+  readonly _tag = "ReplayDiffers"
+}
+
 /** A saga, or a nested one, with the calls it made itself. */
 export interface Frame {
   readonly root: Root
+  /** The number of the nested saga's own call; `null`: the outermost. */
+  readonly call: number | null
   /** Of the nested saga within the outer ones: "" or "Inner/". */
   readonly path: string
   readonly steps: ReadonlyMap<string, Definition>

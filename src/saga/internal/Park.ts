@@ -1,9 +1,12 @@
 /** Making a dead letter of what could not be undone or finished. */
-import { Cause, DateTime, Duration, Effect, Exit, Option, Schema } from "effect"
+import { Cause, DateTime, Duration, Effect, Option, type Schema } from "effect"
 import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
 import type { DeadLetter } from "../../schema/DeadLetter.ts"
+import type { JournalRecord } from "../../schema/Journal.ts"
+import type { OpenMark } from "../../services/Idempotency.ts"
+import { encodeOrText } from "./Codec.ts"
 import type { StepDefinition } from "./Definition.ts"
-import type { Root } from "./Frame.ts"
+import type { Failure, Frame, Root } from "./Frame.ts"
 
 export interface Parked {
   readonly kind: DeadLetter["kind"]
@@ -22,18 +25,8 @@ export interface Parked {
   readonly metadata?: Readonly<Record<string, unknown>>
 }
 
-/** The encoded form, or what is left of a value that its schema cannot encode: it must not be lost for that. */
-export const encoded = (schema: Schema.Constraint | undefined, value: unknown): Effect.Effect<unknown> => {
-  if (schema === undefined) return Effect.succeed(null)
-  const exit = Schema.encodeUnknownExit(Schema.toCodecJson(plain(schema)))(value)
-  if (Exit.isSuccess(exit)) return Effect.succeed(exit.value ?? null)
-  return Effect.as(Effect.logError("a dead letter's payload does not fit its schema and is kept as text", exit.cause), {
-    unencodable: String(value)
-  })
-}
-
-/** Steps declare schemas whose codecs need no services; `Saga.make` says so in its types. */
-const plain = (schema: Schema.Constraint) => schema as Schema.Codec<unknown, unknown>
+const encoded = (schema: Schema.Constraint | undefined, value: unknown): unknown =>
+  schema === undefined ? null : encodeOrText(schema, value)
 
 const typeOf = (error: unknown): string => {
   if (typeof error !== "object" || error === null) return typeof error
@@ -71,9 +64,9 @@ export const park = Effect.fnUntraced(function* (root: Root, parked: Parked): Ef
     call: parked.call,
     resources: root.resources,
     fence: root.fence,
-    input: yield* encoded(step?.input ?? parked.inputSchema, parked.input),
-    before: parked.before === undefined ? null : yield* encoded(undoable?.before, parked.before),
-    output: Option.isNone(output) ? null : yield* encoded(undoable?.output, output.value),
+    input: encoded(step?.input ?? parked.inputSchema, parked.input),
+    before: parked.before === undefined ? null : encoded(undoable?.before, parked.before),
+    output: Option.isNone(output) ? null : encoded(undoable?.output, output.value),
     errorType: typeOf(error),
     errorMessage: error instanceof Error ? error.message : String(error),
     metadata: {
@@ -86,3 +79,36 @@ export const park = Effect.fnUntraced(function* (root: Root, parked: Parked): Ef
     dueAt: DateTime.addDuration(now, parked.after ?? breakerDelay(error))
   })
 })
+
+/** `run` failed past the point of no return: what it did stays, and the rest is for a redrive. */
+export const parkForward = Effect.fnUntraced(function* (
+  frame: Frame,
+  payload: Schema.Constraint,
+  input: unknown,
+  records: ReadonlyArray<JournalRecord>,
+  cause: Cause.Cause<unknown>
+) {
+  const deadLetterId = yield* park(frame.root, {
+    kind: "forward",
+    path: "",
+    call: frame.root.nextCall,
+    input,
+    inputSchema: payload,
+    cause,
+    metadata: { records }
+  })
+  return { step: "", deadLetterId, cause } satisfies Failure
+})
+
+/** The owner of an open saga is gone and left no journal: what it did is not known, and somebody has to look. */
+export const parkAbandoned = (root: Root, mark: OpenMark) =>
+  park(
+    { ...root, saga: mark.saga, sagaId: mark.sagaId, fence: mark.fence, resources: mark.resources },
+    {
+      kind: "abandoned",
+      path: "",
+      call: 0,
+      input: null,
+      cause: Cause.fail(new Error(`the process that ran ${mark.saga} ${mark.sagaId} ended before the saga did`))
+    }
+  )

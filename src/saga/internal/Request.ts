@@ -6,9 +6,9 @@ import { IdempotencyError, InvalidKey } from "../../schema/IdempotencyError.ts"
 import { InvalidPayload } from "../../schema/SagaError.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import { Ids } from "../../services/Ids.ts"
+import { SagaJournal } from "../../services/SagaJournal.ts"
+import { type JsonCodec, problemOf } from "./Codec.ts"
 import type { Definition, Erased } from "./Definition.ts"
-
-type JsonCodec = Schema.Codec<unknown, unknown>
 
 /** A saga with its types erased. */
 export interface SagaDefinition {
@@ -22,16 +22,23 @@ export interface SagaDefinition {
   readonly recordFailure: (error: unknown) => boolean
   readonly timeout: Duration.Duration | undefined
   readonly run: (payload: unknown) => Erased
+  /** Older versions, by which what they left is settled. */
+  readonly previous: ReadonlyMap<number, SagaDefinition>
 }
 
 const printable = /^[\x20-\x7e]{1,255}$/
+
+export interface Request extends IdempotencyRequest {
+  /** The payload in encoded form. */
+  readonly encoded: unknown
+}
 
 /** Fails before anything is touched: `InvalidPayload`, or `InvalidKey`. */
 export const makeRequest = Effect.fnUntraced(function* (
   saga: SagaDefinition,
   payload: unknown,
   callersKey: string | undefined
-): Effect.fn.Return<IdempotencyRequest, InvalidPayload | IdempotencyError> {
+): Effect.fn.Return<Request, InvalidPayload | IdempotencyError> {
   if (callersKey !== undefined && !printable.test(callersKey)) {
     return yield* new IdempotencyError({
       reason: new InvalidKey({
@@ -52,14 +59,11 @@ export const makeRequest = Effect.fnUntraced(function* (
     key: callersKey ?? sha256(JSON.stringify([saga.name, saga.version, resources, canonical])),
     derived: callersKey === undefined,
     fingerprint: sha256(canonical),
-    resources
+    resources,
+    journaled: (yield* SagaJournal).keeps,
+    encoded: encoded.value ?? null
   }
 })
-
-const problemOf = (exit: Exit.Failure<unknown, Schema.SchemaError>): string => {
-  const reason = exit.cause.reasons[0]
-  return reason?._tag === "Fail" ? reason.error.message : String(exit.cause)
-}
 
 /** The text of a result or of a failure to be repeated; undefined if its schema cannot encode it. */
 export const endingText = (

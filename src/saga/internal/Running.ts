@@ -2,9 +2,20 @@
 import { Cause, Context, Effect, type Exit, type Fiber, Option } from "effect"
 import { StepTimeout } from "../../schema/SagaError.ts"
 import { attempts } from "./Attempts.ts"
+import { encodeOrText } from "./Codec.ts"
 import type { Definition, Erased, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
-import { type Call, type Frame, type NestedCall, type Root, refusedFloor } from "./Frame.ts"
+import {
+  type Call,
+  type Frame,
+  type NestedCall,
+  ReplayDiffers,
+  type RetriableCall,
+  type Root,
+  refusedFloor
+} from "./Frame.ts"
+import { intend, intent, noteFailed, pivot } from "./Intent.ts"
 import { park } from "./Park.ts"
+import { recall } from "./Replay.ts"
 import { undo } from "./Undo.ts"
 
 /** The saga, or nested saga, whose `run` this fiber is in. */
@@ -18,7 +29,7 @@ export const callStep = (definition: Definition, input: unknown): Erased =>
     if (frame.steps.get(definition.name) !== definition) {
       return Effect.die(new Error(`the step ${definition.name} is not among the steps of ${frame.root.saga}`))
     }
-    if (frame.root.closed) return Effect.interrupt
+    if (frame.root.closed || frame.root.aborted !== undefined) return Effect.interrupt
     switch (definition._tag) {
       case "Undoable":
         return callUndoable(frame, definition, input, fiber)
@@ -52,6 +63,27 @@ const spanned = (effect: Erased, kind: string, root: Root, step: { readonly name
     attributes: { saga: root.saga, sagaId: root.sagaId, step: step.name, call }
   }).pipe(Effect.annotateLogs({ step: step.name }))
 
+/** Its number, and what an earlier process knew of it: how it ended, or its before-image; or the end of this run. */
+const begin = (
+  frame: Frame,
+  definition: Definition,
+  input: unknown
+): { readonly call: number; readonly again: boolean; readonly before: unknown } | Erased => {
+  const root = frame.root
+  const known = recall(root.replay, frame.path + definition.name, definition, input)
+  switch (known._tag) {
+    case "New":
+      return { call: root.nextCall++, again: false, before: undefined }
+    case "Again":
+      return { call: known.call, again: true, before: known.before }
+    case "Ended":
+      return known.exit
+    case "Differs":
+      root.aborted = new ReplayDiffers(known.problem)
+      return Effect.interrupt
+  }
+}
+
 const callUndoable = (
   frame: Frame,
   definition: UndoableStep,
@@ -59,15 +91,18 @@ const callUndoable = (
   fiber: Fiber.Fiber<unknown, unknown>
 ): Erased => {
   const root = frame.root
+  const begun = begin(frame, definition, input)
+  if (Effect.isEffect(begun)) return begun
   const call: Call = {
-    number: root.nextCall++,
+    number: begun.call,
     path: frame.path + definition.name,
     definition,
     input,
-    before: undefined,
+    before: begun.before,
     output: Option.none(),
     touched: false,
     attempts: 0,
+    failure: undefined,
     finished: undefined
   }
   frame.calls.push(call)
@@ -83,10 +118,16 @@ const callUndoable = (
     call.attempts++
     if (exit._tag === "Success" || !provesUntouched(definition, exit.cause)) call.touched = true
   }
-  const execute = Effect.suspend(() =>
+  const attempted = Effect.suspend(() =>
     attempts({ ...settings, effect: Effect.suspend(() => definition.execute(input, call.before)), observe })
   )
-  const prepare = definition.prepare
+  const execute = root.books.keeps
+    ? Effect.andThen(
+        Effect.suspend(() => intend(root, intent(frame, definition, call.number, input, call.before))),
+        attempted
+      )
+    : attempted
+  const prepare = begun.again ? undefined : definition.prepare
   const whole =
     prepare === undefined
       ? execute
@@ -101,7 +142,15 @@ const callUndoable = (
     Effect.sync(() => {
       if (exit._tag === "Success") {
         call.output = Option.some(exit.value)
-        call.finished = root.nextFinished++
+        const finished = root.nextFinished++
+        call.finished = finished
+        if (root.books.keeps) {
+          const output = encodeOrText(definition.output, exit.value)
+          root.books.note({ _tag: "Done", call: call.number, finished, output })
+        }
+      } else {
+        call.failure = exit.cause
+        noteFailed(root, call, !call.touched)
       }
       leave(root, call.number)
     })
@@ -120,36 +169,51 @@ const provesUntouched = (step: UndoableStep, cause: Cause.Cause<unknown>): boole
 const callRetriable = (frame: Frame, step: RetriableStep, input: unknown): Erased =>
   Effect.suspend(() => {
     const root = frame.root
-    const number = root.nextCall++
+    const begun = begin(frame, step, input)
+    if (Effect.isEffect(begun)) return begun
+    const number = begun.call
+    const path = frame.path + step.name
+    const call: RetriableCall = { number, parent: frame.call, path, definition: step, input, over: false }
+    root.retriables.push(call)
+    const attempted = Effect.suspend(() => {
+      root.pivoted = true
+      return attempts({
+        root,
+        step,
+        call: number,
+        limit: step.timeout ?? root.settings.stepTimeout,
+        retry: step.retry ?? root.settings.stepRetry,
+        effect: Effect.suspend(() => step.execute(input))
+      })
+    })
     const start = Effect.andThen(
       whenIdle(root),
       Effect.suspend(() => {
-        if (root.closed) return Effect.interrupt
-        root.pivoted = true
-        return attempts({
-          root,
-          step,
-          call: number,
-          limit: step.timeout ?? root.settings.stepTimeout,
-          retry: step.retry ?? root.settings.stepRetry,
-          effect: Effect.suspend(() => step.execute(input))
-        })
+        if (root.closed || root.aborted !== undefined) return Effect.interrupt
+        // From here on recovery brings the saga to its end, so undoing must not begin while this is written.
+        return root.books.keeps
+          ? Effect.andThen(pivot(root, intent(frame, step, number, input, undefined)), attempted)
+          : attempted
       })
     )
+    const done = Effect.sync(() => {
+      call.over = true
+      root.books.note({ _tag: "Done", call: number, finished: 0, output: null })
+    })
     const parkIt = (cause: Cause.Cause<unknown>) =>
-      Effect.map(
-        park(root, { kind: "retriable", path: frame.path + step.name, step, call: number, input, cause }),
-        (id) => {
-          root.parked.push(id)
-        }
-      )
+      Effect.map(park(root, { kind: "retriable", path, step, call: number, input, cause }), (id) => {
+        call.over = true
+        root.parked.push(id)
+        root.books.note({ _tag: "Parked", call: number })
+      })
     return spanned(start, "step", root, step, number).pipe(
-      Effect.onInterrupt(() => (root.pivoted ? parkIt(Cause.interrupt()) : Effect.void)),
+      Effect.tap(() => done),
+      Effect.onInterrupt(() => (root.pivoted && root.aborted === undefined ? parkIt(Cause.interrupt()) : Effect.void)),
       Effect.catchCause((cause) => {
         if (Cause.hasInterrupts(cause)) return Effect.failCause(cause)
         const error = Cause.findErrorOption(cause)
         if (Option.isSome(error) && refusedFloor(error.value) !== undefined) {
-          return Effect.logInfo(`${step.name} is superseded: a later saga wrote`)
+          return Effect.andThen(done, Effect.logInfo(`${step.name} is superseded: a later saga wrote`))
         }
         return Effect.uninterruptible(parkIt(cause))
       }),
@@ -170,14 +234,22 @@ const callNested = (frame: Frame, definition: NestedSaga, payload: unknown): Era
         )
       )
     }
+    const begun = begin(frame, definition, payload)
+    if (Effect.isEffect(begun)) return begun
+    const path = `${frame.path}${definition.name}/`
     const nested: NestedCall = {
-      number: root.nextCall++,
+      number: begun.call,
       path: frame.path + definition.name,
       definition,
-      frame: { root, path: `${frame.path}${definition.name}/`, steps: definition.steps, calls: [] },
+      payload,
+      frame: { root, call: begun.call, path, steps: definition.steps, calls: [] },
+      output: Option.none(),
+      failure: undefined,
       finished: undefined
     }
     frame.calls.push(nested)
+    // It writes nothing itself, so this need not be stored before it starts.
+    if (root.books.keeps) root.books.note(intent(frame, definition, begun.call, payload, undefined))
     const run = Effect.provideService(
       Effect.suspend(() => definition.run(payload)),
       Running,
@@ -193,13 +265,23 @@ const callNested = (frame: Frame, definition: NestedSaga, payload: unknown): Era
           })
     return Effect.onExit(spanned(inner, "saga", root, definition, nested.number), (exit) => {
       if (exit._tag === "Success") {
-        nested.finished = root.nextFinished++
+        const finished = root.nextFinished++
+        nested.finished = finished
+        nested.output = Option.some(exit.value)
+        if (root.books.keeps) {
+          const output = encodeOrText(definition.output, exit.value)
+          root.books.note({ _tag: "Done", call: nested.number, finished, output })
+        }
         return Effect.void
       }
+      nested.failure = exit.cause
       // When the outer saga is ending too, its own undoing covers this one in its order.
-      if (root.closed || root.pivoted || Cause.hasInterrupts(exit.cause)) return Effect.void
+      if (root.closed || root.pivoted || root.aborted !== undefined || Cause.hasInterrupts(exit.cause)) {
+        return Effect.void
+      }
       return Effect.map(undo(nested.frame, exit.cause), (failures) => {
         root.failures.push(...failures)
+        noteFailed(root, nested, true)
       })
     })
   })

@@ -40,7 +40,10 @@ const undoFrame = Effect.fnUntraced(function* (frame: Frame, cause: Cause.Cause<
     const exit = yield* Effect.exit(undoCall(frame.root, call, cause))
     call.touched = false
     if (Exit.isFailure(exit)) failures.push(yield* parkCall(frame.root, call, exit.cause, cause))
-    else if (Option.isNone(call.output) && !call.definition.fenced) yield* parkVerify(frame.root, call, cause)
+    else {
+      if (Option.isNone(call.output) && !call.definition.fenced) yield* parkVerify(frame.root, call, cause)
+      frame.root.books.note({ _tag: "Undone", call: call.number })
+    }
   }
   return failures
 })
@@ -114,10 +117,10 @@ const explained = (call: Call, cause: Cause.Cause<unknown>, original: Cause.Caus
 })
 
 const parkCall = (root: Root, call: Call, cause: Cause.Cause<unknown>, original: Cause.Cause<unknown>) =>
-  Effect.map(
-    park(root, { kind: "compensation", ...explained(call, cause, original) }),
-    (deadLetterId): Failure => ({ step: call.path, deadLetterId, cause })
-  )
+  Effect.map(park(root, { kind: "compensation", ...explained(call, cause, original) }), (deadLetterId): Failure => {
+    root.books.note({ _tag: "Parked", call: call.number })
+    return { step: call.path, deadLetterId, cause }
+  })
 
 /** The store could not refuse a late write: the undo is to be looked at again when none can be on its way any more. */
 const parkVerify = (root: Root, call: Call, original: Cause.Cause<unknown>) =>

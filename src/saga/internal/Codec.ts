@@ -1,0 +1,47 @@
+/** Values of steps and sagas as JSON: what journals, dead letters and records are made of. */
+import { Exit, Schema } from "effect"
+import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
+import { StepTimeout } from "../../schema/SagaError.ts"
+import { erase } from "./Definition.ts"
+
+export type JsonCodec = Schema.Codec<unknown, unknown>
+
+const codecs = new WeakMap<Schema.Constraint, JsonCodec>()
+
+/** Building a codec walks the whole schema, so each is built once. Steps declare schemas that need no services. */
+export const jsonCodec = (schema: Schema.Constraint): JsonCodec => {
+  const found = codecs.get(schema)
+  if (found !== undefined) return found
+  const codec = Schema.toCodecJson(erase<JsonCodec>(schema))
+  codecs.set(schema, codec)
+  return codec
+}
+
+/** `undefined` (a step without output) is `null`. */
+export const encodeJson = (schema: Schema.Constraint, value: unknown): Exit.Exit<unknown, Schema.SchemaError> =>
+  Exit.map(Schema.encodeUnknownExit(jsonCodec(schema))(value), (json) => json ?? null)
+
+export const decodeJson = (schema: Schema.Constraint, json: unknown): Exit.Exit<unknown, Schema.SchemaError> =>
+  Schema.decodeUnknownExit(jsonCodec(schema))(json)
+
+/** What is left of a value that its schema cannot encode: it must not be lost for that. */
+export const encodeOrText = (schema: Schema.Constraint, value: unknown): unknown => {
+  const exit = encodeJson(schema, value)
+  return Exit.isSuccess(exit) ? exit.value : { unencodable: String(value) }
+}
+
+const failures = new WeakMap<Schema.Constraint, Schema.Constraint>()
+
+/** How a step fails its saga: its own errors, and those of any step. */
+export const failureOf = (error: Schema.Constraint): Schema.Constraint => {
+  const found = failures.get(error)
+  if (found !== undefined) return found
+  const failure = Schema.Union([erase<JsonCodec>(error), StepTimeout, CircuitBreakerError])
+  failures.set(error, failure)
+  return failure
+}
+
+export const problemOf = (exit: Exit.Failure<unknown, Schema.SchemaError>): string => {
+  const reason = exit.cause.reasons[0]
+  return reason?._tag === "Fail" ? reason.error.message : String(exit.cause)
+}

@@ -1,0 +1,138 @@
+/** How an admitted saga ends: committed, undone, or explained by dead letters. */
+import { Cause, Effect, Metric, Option } from "effect"
+import { CompensationError, OutcomeUnknown } from "../../schema/SagaError.ts"
+import type { Ending } from "../../services/Idempotency.ts"
+import type { Admission } from "../../services/SagaGuard.ts"
+import { closeBooks } from "./Close.ts"
+import type { Failure, Frame, Root } from "./Frame.ts"
+import { journalLost } from "./Intent.ts"
+import { outcomesOf } from "./Outcomes.ts"
+import { parkAbandoned, parkForward } from "./Park.ts"
+import { endingText, type Request, type SagaDefinition } from "./Request.ts"
+import { undo } from "./Undo.ts"
+
+export interface Receipt<A> {
+  readonly sagaId: string
+  readonly value: A
+  /** The recorded result of an earlier execution: nothing ran. */
+  readonly replayed: boolean
+  /** Whether a repeat will get this result. */
+  readonly recorded: boolean
+  /** Dead letters of retriable steps still to be redriven. */
+  readonly parked: ReadonlyArray<string>
+}
+
+export interface Admitted {
+  readonly saga: SagaDefinition
+  readonly payload: unknown
+  readonly request: Request
+  readonly admission: Extract<Admission, { readonly _tag: "Admitted" }>
+}
+
+const resultsNotKept = Metric.counter("saga_results_not_kept_total", {
+  description: "Sagas that succeeded with a result too large or not serialisable to record",
+  incremental: true
+})
+
+/** What a repeat gets of a success. */
+export const successEnding = Effect.fnUntraced(function* (saga: SagaDefinition, root: Root, value: unknown) {
+  const text = endingText(saga, root.sagaId, "ok", value)
+  const problem =
+    text === undefined ? "is not serialisable" : text.length > root.settings.maxResultSize ? "is too large" : undefined
+  if (text !== undefined && problem === undefined) return { _tag: "Result", text } satisfies Ending
+  yield* Metric.update(resultsNotKept, 1)
+  yield* Effect.logWarning(`the result of ${saga.name} ${problem} and is not recorded: a repeat will not get it`)
+  return { _tag: "Served" } satisfies Ending
+})
+
+/** The saga has succeeded when its end is stored; refused, it is settled like a crash. */
+export const commitSuccess = Effect.fnUntraced(function* (entry: Admitted, frame: Frame, value: unknown) {
+  const { admission, request, saga } = entry
+  const { root } = frame
+  const ending = yield* successEnding(saga, root, value)
+  const receipt = (recorded: boolean): Receipt<unknown> => ({
+    sagaId: request.sagaId,
+    value,
+    replayed: false,
+    recorded: recorded && ending._tag === "Result",
+    parked: root.parked
+  })
+  if (root.books.keeps) {
+    const result = ending._tag === "Result" ? ending.text : null
+    const closing = yield* closeBooks(root, { outcome: "succeeded", result }, root.parked.length > 0)
+    if (closing === "refused") return yield* journalLost(root)
+    if (closing === "unknown") return yield* new OutcomeUnknown({ sagaId: request.sagaId })
+    // The journal has its end: that it cannot be recorded takes nothing back.
+    return receipt(
+      yield* Effect.catch(admission.commit(ending), (error) =>
+        Effect.as(Effect.logWarning("the saga succeeded, but its result could not be recorded", error), false)
+      )
+    )
+  }
+  const committed = yield* Effect.result(admission.commit(ending))
+  if (committed._tag === "Success") return receipt(committed.success)
+  const error = committed.failure
+  if (error._tag === "OutcomeUnknown") return yield* error
+  if (!root.pivoted) return yield* endFailure(entry, frame, Cause.fail(error))
+  const mark = { saga: saga.name, sagaId: root.sagaId, fence: root.fence, resources: root.resources, journaled: false }
+  yield* parkAbandoned(root, mark)
+  return yield* error
+})
+
+/** Undoes, or past the point of no return explains what is left to do; then ends with the saga's own error. */
+export const endFailure = Effect.fnUntraced(function* (
+  entry: Admitted,
+  frame: Frame,
+  cause: Cause.Cause<unknown>
+): Effect.fn.Return<never, unknown> {
+  const { admission, request, saga } = entry
+  const { root } = frame
+  if (!(yield* isOursToEnd(root, cause))) return yield* Effect.failCause(cause)
+  const failures = root.pivoted
+    ? [yield* parkForward(frame, saga.payload, entry.payload, outcomesOf(frame), cause)]
+    : yield* undo(frame, cause)
+  const all = [...root.failures, ...failures]
+  const outcome = all.length === 0 ? "undone" : "parked"
+  yield* closeBooks(root, { outcome, result: null }, all.length > 0 || root.parked.length > 0)
+  yield* Effect.catch(admission.commit(failureEnding(saga, root, cause, all)), (error) =>
+    Effect.logWarning("the end of a failed saga could not be stored", error)
+  )
+  if (all.length === 0) return yield* Effect.failCause(cause)
+  return yield* new CompensationError({
+    saga: saga.name,
+    sagaId: request.sagaId,
+    cause: Cause.squash(cause),
+    failures: all.map((failure) => ({ ...failure, cause: Cause.squash(failure.cause) }))
+  })
+})
+
+/**
+ * With a journal, whoever owns it settles the saga. Before undoing that is written down: then the journal is surely
+ * still ours. Past the point of no return recovery goes on with what a lost lease or journal broke off.
+ */
+const isOursToEnd = Effect.fnUntraced(function* (root: Root, cause: Cause.Cause<unknown>): Effect.fn.Return<boolean> {
+  if (!root.books.keeps) return true
+  if (root.pivoted) return root.aborted === undefined && !isLockLost(cause)
+  const written = yield* Effect.result(root.books.write({ _tag: "Undoing" }))
+  if (written._tag === "Success") return written.success
+  yield* Effect.logWarning("undoing could not be journaled", written.failure)
+  return !root.pivotUnknown
+})
+
+const isLockLost = (cause: Cause.Cause<unknown>): boolean => {
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  return typeof error === "object" && error !== null && "_tag" in error && error._tag === "LockError"
+}
+
+const failureEnding = (
+  saga: SagaDefinition,
+  root: Root,
+  cause: Cause.Cause<unknown>,
+  failures: ReadonlyArray<Failure>
+): Ending => {
+  const error = Cause.findErrorOption(cause)
+  const final = failures.length === 0 && Option.isSome(error) && !Cause.hasDies(cause) && !Cause.hasInterrupts(cause)
+  if (!final || !saga.recordFailure(error.value)) return { _tag: "Nothing" }
+  const text = endingText(saga, root.sagaId, "err", error.value)
+  return text === undefined ? { _tag: "Nothing" } : { _tag: "Result", text }
+}

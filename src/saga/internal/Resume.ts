@@ -1,0 +1,30 @@
+/** Running a saga again past its point of no return: what ended is not run again, what did not is finished. */
+import { Effect, type Exit } from "effect"
+import { LockError, LockLost } from "../../schema/LockError.ts"
+import type { Lease } from "../../services/DistributedLock.ts"
+import { runBody } from "./Body.ts"
+import type { Frame } from "./Frame.ts"
+import type { SagaDefinition } from "./Request.ts"
+
+/** `root.aborted` says why it could not be finished now; nothing is undone. */
+export const resume = Effect.fnUntraced(function* (
+  saga: SagaDefinition,
+  payload: unknown,
+  frame: Frame,
+  lease: Lease
+): Effect.fn.Return<Exit.Exit<unknown, unknown>> {
+  const { root } = frame
+  root.pivoted = true
+  const watched: Lease = {
+    ...lease,
+    lost: Effect.catch(lease.lost, () => {
+      root.aborted = new LockError({
+        reason: new LockLost({ resource: root.resources.join(", "), fence: root.fence })
+      })
+      return Effect.interrupt
+    })
+  }
+  return yield* runBody({ ...saga, timeout: undefined }, payload, frame, watched, (effect) =>
+    Effect.interruptible(effect)
+  )
+})
