@@ -14,6 +14,8 @@
  * - A step whose error `run` handles itself is undone only if the saga fails later.
  */
 import { Duration, Effect, Schema } from "effect"
+import type { DeadLetter, DeadLetterFilter } from "../schema/DeadLetter.ts"
+import type { DeadLetterError } from "../schema/DeadLetterError.ts"
 import type { IdempotencyError } from "../schema/IdempotencyError.ts"
 import type { JournalError } from "../schema/JournalError.ts"
 import type { LockError } from "../schema/LockError.ts"
@@ -26,6 +28,7 @@ import { jsonCodec } from "./internal/Codec.ts"
 import { type Definition, definitionOf, erase, typed } from "./internal/Definition.ts"
 import type { Receipt } from "./internal/Ending.ts"
 import { execute } from "./internal/Execute.ts"
+import { type RedrivenAll, redriveAll, redriveOne } from "./internal/RedriveQueue.ts"
 import { defineSaga, sagaOf } from "./internal/Registry.ts"
 import type { SagaDefinition } from "./internal/Request.ts"
 import * as Step from "./Step.ts"
@@ -192,6 +195,25 @@ const stepsByName = (saga: string, steps: ReadonlyArray<Step.Any>): ReadonlyMap<
     byName.set(step.stepName, definitionOf(step))
   }
   return byName
+}
+
+/**
+ * Runs dead letters of the given sagas again, by hand. `one` fails with `NotRedrivable` and the reason unless it is
+ * resolved; `all` goes through all that wait, due or not.
+ */
+export const redrive = <const Sagas extends ReadonlyArray<Any>>(
+  sagas: Sagas
+): {
+  readonly one: (id: string) => Effect.Effect<DeadLetter, DeadLetterError, Services<Sagas[number]> | SagaServices>
+  readonly all: (
+    filter?: DeadLetterFilter
+  ) => Effect.Effect<RedrivenAll, DeadLetterError, Services<Sagas[number]> | SagaServices>
+} => {
+  const definitions = sagas.map(sagaOf)
+  return {
+    one: (id) => typed(redriveOne(definitions, id)),
+    all: (filter = {}) => typed(redriveAll(definitions, filter))
+  }
 }
 
 /**

@@ -43,7 +43,10 @@ export class DeadLetter extends Schema.Class<DeadLetter>("effect-saga/schema/Dea
 }) {}
 
 /** What `add` takes: the queue gives the rest. */
-export type NewDeadLetter = Omit<typeof DeadLetter.Type, "id" | "status" | "retryCount" | "maxRetries" | "problem" | "createdAt">
+export type NewDeadLetter = Omit<
+  typeof DeadLetter.Type,
+  "id" | "status" | "retryCount" | "maxRetries" | "problem" | "createdAt"
+>
 
 /** One entry per saga id, call and kind, in every queue and spool. */
 export const deadLetterId = (entry: NewDeadLetter): string => derivedUuid(entry.sagaId, String(entry.call), entry.kind)

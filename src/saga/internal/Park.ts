@@ -28,7 +28,7 @@ export interface Parked {
 const encoded = (schema: Schema.Constraint | undefined, value: unknown): unknown =>
   schema === undefined ? null : encodeOrText(schema, value)
 
-const typeOf = (error: unknown): string => {
+export const typeOf = (error: unknown): string => {
   if (typeof error !== "object" || error === null) return typeof error
   if ("_tag" in error && typeof error._tag === "string") return error._tag
   return error instanceof Error ? error.name : "object"

@@ -48,7 +48,7 @@ const undoFrame = Effect.fnUntraced(function* (frame: Frame, cause: Cause.Cause<
   return failures
 })
 
-const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): Erased => {
+export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): Erased => {
   const step = call.definition
   const compensate = attempts({
     root,
