@@ -8,6 +8,7 @@ export default defineConfig({
     alias: [
       { find: /^effect-saga$/, replacement: source("index.ts") },
       { find: /^effect-saga\/ingest$/, replacement: source("ingest/index.ts") },
+      { find: /^effect-saga\/testing$/, replacement: source("testing/index.ts") },
       { find: /^effect-saga\/pglite$/, replacement: source("layers/sql/PgliteClient.ts") }
     ]
   },

@@ -1,5 +1,5 @@
 /** Leases that have to be renewed: one fiber per lock renews them all and notices those that are lost. */
-import { Clock, Deferred, Duration, Effect, type Scope } from "effect"
+import { Clock, Deferred, Duration, Effect, Latch, type Scope } from "effect"
 import { LockError, LockLost } from "../../schema/LockError.ts"
 
 export interface HeldLease {
@@ -41,11 +41,14 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
   const third = millis / 3
   const tick = millis / 30
   const leases = new Set<HeldLease>()
+  // A process that holds nothing has nothing to wake up for.
+  const holding = Latch.makeUnsafe(false)
   const clock = yield* Clock.Clock
   const deadline = (asked: number) => asked + millis - drift(millis)
 
   const forget = (lease: HeldLease) => {
     leases.delete(lease)
+    if (leases.size === 0) holding.closeUnsafe()
     lease.deadline = 0
   }
   const lose = (lease: HeldLease) => {
@@ -76,7 +79,7 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
       }
     }
   })
-  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(tick), sweep)))
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(holding.await, Effect.andThen(Effect.sleep(tick), sweep))))
 
   return {
     deadline,
@@ -91,6 +94,7 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
             renewing: false
           }
           leases.add(held)
+          holding.openUnsafe()
           return held
         }),
         (held) => Effect.sync(() => forget(held))

@@ -13,8 +13,8 @@ export interface Attempt {
   readonly limit: Duration.Duration
   readonly retry: Schedule.Schedule<unknown>
   readonly effect: Erased
-  /** Reads what `execute` will replace: its success tells the breaker nothing of the writes. */
-  readonly preparing?: boolean
+  /** `prepare` reads what `execute` will replace: its success tells the breaker nothing of the writes. */
+  readonly kind: "prepare" | "execute" | "compensate"
   /** Sees the exit of each attempt that really ran: a breaker's rejection is none. */
   readonly observe?: (exit: Exit.Exit<unknown, unknown>) => void
 }
@@ -26,9 +26,12 @@ const isRetryable = (step: StepDefinition, error: unknown): boolean => {
   return refusedFloor(error) === undefined && step.isTransient(error)
 }
 
-const once = ({ call, effect, limit, observe, preparing, root, step }: Attempt): Erased => {
+const once = ({ call, effect, kind, limit, observe, root, step }: Attempt): Erased => {
   const run = { sagaId: root.sagaId, resources: root.resources, fence: root.fence, call }
-  const timed = Effect.timeoutOrElse(Effect.provideService(effect, SagaRun, run), {
+  const provided = Effect.provideService(effect, SagaRun, run)
+  const probed =
+    root.probe === undefined ? provided : root.probe({ sagaId: root.sagaId, step: step.name, call, kind }, provided)
+  const timed = Effect.timeoutOrElse(probed, {
     duration: limit,
     orElse: () => Effect.fail(new StepTimeout({ step: step.name, after: limit }))
   })
@@ -36,7 +39,7 @@ const once = ({ call, effect, limit, observe, preparing, root, step }: Attempt):
   if (step.dependency === undefined) return observed
   return root.breakers.protect(step.dependency, {
     isFailure: (error) => error instanceof StepTimeout || step.isTransient(error),
-    countSuccess: preparing !== true
+    countSuccess: kind !== "prepare"
   })(observed)
 }
 

@@ -5,6 +5,7 @@ import type { LockError } from "../../schema/LockError.ts"
 import { FloorRefused } from "../../schema/SagaError.ts"
 import type { CircuitBreakers } from "../../services/CircuitBreakers.ts"
 import type { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
+import type { SagaProbe } from "../../services/SagaProbe.ts"
 import type { SagaSettings } from "../../services/SagaSettings.ts"
 import type { Books } from "./Books.ts"
 import type { Definition, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
@@ -66,6 +67,7 @@ export interface Root {
   readonly breakers: CircuitBreakers["Service"]
   readonly deadLetters: DeadLetterQueue["Service"]
   readonly books: Books
+  readonly probe: SagaProbe | undefined
   /** What an earlier process did of this saga, if one did. */
   readonly replay: Replay | undefined
   /** What writes carry; undoing replaces it by a fresh one. */

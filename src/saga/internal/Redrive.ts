@@ -186,6 +186,7 @@ const retriable =
           root,
           step,
           call: letter.call,
+          kind: "execute",
           limit: step.timeout ?? root.settings.stepTimeout,
           retry: root.settings.stepRetry,
           effect: Effect.suspend(() => step.execute(input))

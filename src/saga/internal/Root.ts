@@ -2,6 +2,7 @@
 import { Effect } from "effect"
 import { CircuitBreakers } from "../../services/CircuitBreakers.ts"
 import { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
+import { SagaProbe } from "../../services/SagaProbe.ts"
 import { SagaSettings } from "../../services/SagaSettings.ts"
 import type { Books } from "./Books.ts"
 import type { Frame, Root } from "./Frame.ts"
@@ -26,6 +27,7 @@ export const makeRoot = Effect.fnUntraced(function* (
     saga: saga.name,
     version: saga.version,
     settings: yield* SagaSettings,
+    probe: yield* SagaProbe,
     breakers: yield* CircuitBreakers,
     deadLetters: yield* DeadLetterQueue,
     nextCall: identity.replay?.nextCall ?? 0,

@@ -119,7 +119,12 @@ const callUndoable = (
     if (exit._tag === "Success" || !provesUntouched(definition, exit.cause)) call.touched = true
   }
   const attempted = Effect.suspend(() =>
-    attempts({ ...settings, effect: Effect.suspend(() => definition.execute(input, call.before)), observe })
+    attempts({
+      ...settings,
+      kind: "execute",
+      effect: Effect.suspend(() => definition.execute(input, call.before)),
+      observe
+    })
   )
   const execute = root.books.keeps
     ? Effect.andThen(
@@ -132,7 +137,7 @@ const callUndoable = (
     prepare === undefined
       ? execute
       : Effect.flatMap(
-          attempts({ ...settings, preparing: true, effect: Effect.suspend(() => prepare(input)) }),
+          attempts({ ...settings, kind: "prepare", effect: Effect.suspend(() => prepare(input)) }),
           (before) => {
             call.before = before
             return execute
@@ -181,6 +186,7 @@ const callRetriable = (frame: Frame, step: RetriableStep, input: unknown): Erase
         root,
         step,
         call: number,
+        kind: "execute",
         limit: step.timeout ?? root.settings.stepTimeout,
         retry: step.retry ?? root.settings.stepRetry,
         effect: Effect.suspend(() => step.execute(input))

@@ -54,6 +54,7 @@ export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): E
     root,
     step,
     call: call.number,
+    kind: "compensate",
     limit: root.settings.compensationTimeout,
     retry: root.settings.compensationRetry,
     effect: Effect.suspend(() => step.compensate(call.input, { before: call.before, output: call.output, cause }))

@@ -1,0 +1,14 @@
+/** The document saga with its stores written at once, as a step of another saga. */
+import { Effect } from "effect"
+import { Saga } from "effect-saga"
+import { Document, Ingest, StoreError } from "effect-saga/ingest"
+
+const inner = Saga.asStep(Ingest.make({ parallel: true }))
+
+export const nested = Saga.make("Nested", {
+  payload: Document,
+  error: StoreError,
+  resource: (document) => document.uuid,
+  steps: [inner],
+  run: (document) => Effect.asVoid(inner(document))
+})
