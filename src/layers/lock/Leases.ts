@@ -68,6 +68,16 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
       lease.deadline = deadline(asked)
     } else lose(lease)
   })
+  /** How long nothing has to be done: a lease that is added meanwhile is due later. */
+  const rest = () => {
+    const now = clock.currentTimeMillisUnsafe()
+    let next = now + third
+    for (const lease of leases) {
+      const due = lease.renewing ? now : Math.min(lease.renewedAt + third, lease.deadline) - tick
+      if (due < next) next = due
+    }
+    return Math.max(tick, next - now)
+  }
   const sweep = Effect.gen(function* () {
     const now = clock.currentTimeMillisUnsafe()
     for (const lease of leases) {
@@ -79,7 +89,14 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
       }
     }
   })
-  yield* Effect.forkScoped(Effect.forever(Effect.andThen(holding.await, Effect.andThen(Effect.sleep(tick), sweep))))
+  yield* Effect.forkScoped(
+    Effect.forever(
+      Effect.andThen(
+        holding.await,
+        Effect.suspend(() => Effect.andThen(Effect.sleep(rest()), sweep))
+      )
+    )
+  )
 
   return {
     deadline,
