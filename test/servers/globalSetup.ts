@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process"
 import type { TestProject } from "vitest/node"
 import * as Neo4j from "./Neo4j.ts"
 import * as Postgres from "./Postgres.ts"
+import * as Qdrant from "./Qdrant.ts"
 import * as Redis from "./Redis.ts"
 import type { RunningServer } from "./Server.ts"
 
@@ -10,6 +11,7 @@ export interface ServerUrls {
   readonly postgres: string | null
   readonly redis: string | null
   readonly neo4j: string | null
+  readonly qdrant: string | null
 }
 
 declare module "vitest" {
@@ -64,7 +66,7 @@ const allOrNone = async <A>(sources: ReadonlyArray<Promise<A>>): Promise<Readonl
 const install = () => execFileSync("sh", [new URL("./install.sh", import.meta.url).pathname], { stdio: "inherit" })
 
 export const setup = async (project: TestProject) => {
-  const [postgres = null, redis = null, neo4j = null] = await allOrNone([
+  const [postgres = null, redis = null, neo4j = null, qdrant = null] = await allOrNone([
     obtain({
       name: "PostgreSQL",
       variable: "DATABASE_URL",
@@ -84,9 +86,16 @@ export const setup = async (project: TestProject) => {
       ...Neo4j,
       install,
       remedy: "install Java 17 and Maven and run test/servers/install.sh, or set NEO4J_URL"
+    }),
+    obtain({
+      name: "Qdrant",
+      variable: "QDRANT_URL",
+      ...Qdrant,
+      install,
+      remedy: "install Python 3.10 with venv and run test/servers/install.sh, or set QDRANT_URL"
     })
   ])
-  project.provide("servers", { postgres, redis, neo4j })
+  project.provide("servers", { postgres, redis, neo4j, qdrant })
 }
 
 export const teardown = async () => {

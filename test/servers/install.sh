@@ -23,3 +23,18 @@ if [ ! -d "$lib" ]; then
   # Only a whole folder counts as there.
   mv "$lib.part" "$lib"
 fi
+qdrant="${EFFECT_SAGA_SERVERS:-$HOME/.cache/effect-saga/servers}/qdrant-edge-0.9.0"
+if [ ! -e "$qdrant/.done" ]; then
+  python3 -c 'import venv, ensurepip, sys; assert sys.version_info >= (3, 10)' 2>/dev/null || {
+    [ "$(id -u)" = 0 ] || { echo "Python 3.10 with venv is missing: install it, or run this as root" >&2; exit 1; }
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+  }
+  echo "installing Qdrant's engine"
+  # The folder cannot be moved once it is made, so a file in it says that it is whole.
+  rm -rf "$qdrant"
+  mkdir -p "$(dirname "$qdrant")"
+  python3 -m venv "$qdrant"
+  "$qdrant/bin/pip" install -q --disable-pip-version-check --only-binary :all: qdrant-edge-py==0.9.0
+  touch "$qdrant/.done"
+fi
