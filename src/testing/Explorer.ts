@@ -93,7 +93,7 @@ const problemOf = (serial: Serial, trial: Trial): string | undefined => {
     return `the stores are neither whole nor as before, and nothing explains it: ${trial.state} (first ${trial.first}, second ${trial.second})`
   }
   if (trial.lettersAfterRedrive === 0 && !states.has(trial.stateAfterRedrive)) {
-    return `redriving its dead letters left the stores wrong: ${trial.stateAfterRedrive}`
+    return `after redriving its dead letters the stores are still wrong: ${trial.stateAfterRedrive}`
   }
   return undefined
 }

@@ -1,6 +1,6 @@
 /** The document stores as the explorer sees them. */
 import { Effect } from "effect"
-import { Document, MemoryStores } from "effect-saga/ingest"
+import { Document, MemoryStores } from "../../src/ingest/index.ts"
 
 const uuid = "6f2c1c8e-3f0a-4c55-9c1b-0d8f6a1b2c3d"
 

@@ -1,7 +1,7 @@
 /** The document saga with its stores written at once, as a step of another saga. */
 import { Effect } from "effect"
-import { Saga } from "effect-saga"
-import { Document, Ingest, StoreError } from "effect-saga/ingest"
+import { Saga } from "../../src/index.ts"
+import { Document, Ingest, StoreError } from "../../src/ingest/index.ts"
 
 const inner = Saga.asStep(Ingest.make({ parallel: true }))
 

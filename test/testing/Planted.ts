@@ -1,6 +1,6 @@
 /** Sagas with a bug each, which the explorer has to find, and their stores. */
 import { Context, Effect, Layer, Schema } from "effect"
-import { Saga, Step } from "effect-saga"
+import { Saga, Step } from "../../src/index.ts"
 import { FlooredMap } from "../../src/ingest/memory/FlooredMap.ts"
 
 /** A number that keeps its floor. */
@@ -9,7 +9,7 @@ export class Counter extends Context.Service<Counter, { readonly floored: Floore
 ) {
   static readonly layer = Layer.sync(Counter, () => {
     const floored = new FlooredMap<number>()
-    floored.write("x", 0, { sagaId: "start", call: 0, fence: -1, resources: ["x"] })
+    floored.write("x", 0, { sagaId: "start", call: 0, fence: 0, resources: ["x"] })
     return { floored, plain: 0 }
   })
 }
