@@ -1,9 +1,9 @@
 /** The steps of the document saga: evict the cache, write the stores, fill the cache. */
-import { type Context, Effect, Schema } from "effect"
+import { type Context, Effect } from "effect"
 import { Step } from "../index.ts"
 import { Document, Uuid } from "./Document.ts"
 import { StoreError } from "./StoreError.ts"
-import { DocumentCache, DocumentStore, GraphStore, type Store, VectorStore } from "./Stores.ts"
+import { DocumentCache, DocumentStore, GraphStore, Image, type Store, VectorStore } from "./Stores.ts"
 
 const policy = {
   isTransient: (error: StoreError) => error.transient,
@@ -17,11 +17,11 @@ const upsertInto = <const Name extends string, Self>(
 ) =>
   Step.make(name, {
     input: Document,
-    before: Schema.Option(Document),
+    before: Image,
     error: StoreError,
     dependency,
     rollback: "delete",
-    prepare: (document) => Effect.flatMap(store, (_) => _.find(document.uuid)),
+    prepare: (document) => Effect.flatMap(store, (_) => _.image(document.uuid)),
     execute: (document) => Effect.flatMap(store, (_) => _.upsert(document)),
     compensate: (document, { before }) => Effect.flatMap(store, (_) => _.restore(document.uuid, before)),
     ...policy
@@ -34,11 +34,11 @@ const removeFrom = <const Name extends string, Self>(
 ) =>
   Step.make(name, {
     input: Uuid,
-    before: Schema.Option(Document),
+    before: Image,
     error: StoreError,
     dependency,
     rollback: "restore",
-    prepare: (uuid) => Effect.flatMap(store, (_) => _.find(uuid)),
+    prepare: (uuid) => Effect.flatMap(store, (_) => _.image(uuid)),
     execute: (uuid) => Effect.flatMap(store, (_) => _.remove(uuid)),
     compensate: (uuid, { before }) => Effect.flatMap(store, (_) => _.restore(uuid, before)),
     ...policy

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { type Context, Effect, type Layer, Option, Schema } from "effect"
 import { FloorRefused, Step } from "effect-saga"
-import { Document, type Store, type StoreError } from "effect-saga/ingest"
+import { Document, nothing, type Store, type StoreError } from "effect-saga/ingest"
 
 export const documentOf = (text: string, uuid: string = randomUUID()) =>
   new Document({ uuid, title: text, body: `body of ${text}`, embedding: [0.25, 0.5, 1], links: [], metadata: { text } })
@@ -81,13 +81,43 @@ export const storeContract = <Self>(
           const store = yield* tag
           const before = documentOf("before")
           yield* store.upsert(before).pipe(as("s1", T))
+          const image = yield* store.image(before.uuid)
           yield* store.upsert(documentOf("after", before.uuid)).pipe(as("s2", T + 1))
-          yield* store.restore(before.uuid, Option.some(before)).pipe(as("s2", T + 2))
+          yield* store.restore(before.uuid, image).pipe(as("s2", T + 2))
           assert.deepStrictEqual(yield* store.find(before.uuid), Option.some(before))
           const fresh = documentOf("fresh")
           yield* store.upsert(fresh).pipe(as("s3", T))
-          yield* store.restore(fresh.uuid, Option.none()).pipe(as("s3", T + 1))
+          yield* store.restore(fresh.uuid, nothing).pipe(as("s3", T + 1))
           assert.isTrue(Option.isNone(yield* store.find(fresh.uuid)))
+        })
+      )
+
+      test.effect("puts back whose it was, so that a redriven undo of that saga still finds its own", () =>
+        Effect.gen(function* () {
+          const store = yield* tag
+          const orphan = documentOf("orphan")
+          yield* store.upsert(orphan).pipe(as("s1", T, 2))
+          const image = yield* store.image(orphan.uuid)
+          assert.deepStrictEqual(image.stamp, Option.some({ sagaId: "s1", call: 2 }))
+          yield* store.upsert(documentOf("over it", orphan.uuid)).pipe(as("s2", T + 1))
+          yield* store.restore(orphan.uuid, image).pipe(as("s2", T + 2))
+          assert.deepStrictEqual(yield* store.image(orphan.uuid), image)
+          yield* store.restore(orphan.uuid, nothing).pipe(as("s1", T + 3, 2))
+          assert.isTrue(Option.isNone(yield* store.find(orphan.uuid)))
+        })
+      )
+
+      test.effect("puts back a tombstone as it was", () =>
+        Effect.gen(function* () {
+          const store = yield* tag
+          const document = documentOf("gone before")
+          yield* store.upsert(document).pipe(as("s1", T))
+          yield* store.remove(document.uuid).pipe(as("s2", T + 1))
+          const image = yield* store.image(document.uuid)
+          assert.isTrue(Option.isNone(image.document))
+          yield* store.upsert(document).pipe(as("s3", T + 2))
+          yield* store.restore(document.uuid, image).pipe(as("s3", T + 3))
+          assert.isTrue(Option.isNone(yield* store.find(document.uuid)))
         })
       )
 
@@ -95,7 +125,7 @@ export const storeContract = <Self>(
         Effect.gen(function* () {
           const store = yield* tag
           const document = documentOf("late")
-          yield* store.restore(document.uuid, Option.none()).pipe(as("s1", T + 1))
+          yield* store.restore(document.uuid, nothing).pipe(as("s1", T + 1))
           assert.strictEqual(yield* refusal(store.upsert(document).pipe(as("s1", T))), T + 1)
           assert.isTrue(Option.isNone(yield* store.find(document.uuid)))
         })
@@ -106,7 +136,7 @@ export const storeContract = <Self>(
           const store = yield* tag
           const document = documentOf("theirs")
           yield* store.upsert(document).pipe(as("s1", T))
-          yield* store.restore(document.uuid, Option.none()).pipe(as("s2", T + 7))
+          yield* store.restore(document.uuid, nothing).pipe(as("s2", T + 7))
           assert.strictEqual(yield* title(store, document.uuid), "theirs")
           assert.strictEqual(yield* refusal(store.upsert(document).pipe(as("s3", T + 6))), T + 7)
         })

@@ -25,8 +25,11 @@ const set = (value: number) =>
 /** Fails or not by what surrounds it; nothing is wrong with it. */
 const last = Step.make("last", {
   input: Schema.Int,
-  before: Schema.Int,
-  prepare: () => Effect.map(Counter, ({ floored }) => floored.get("x") ?? 0),
+  before: Schema.Struct({
+    value: Schema.UndefinedOr(Schema.Int),
+    stamp: Schema.UndefinedOr(Schema.Struct({ sagaId: Schema.String, call: Schema.Int }))
+  }),
+  prepare: () => Effect.map(Counter, ({ floored }) => floored.image("x")),
   execute: set,
   compensate: (_, { before }) =>
     Effect.gen(function* () {

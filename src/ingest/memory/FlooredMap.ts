@@ -3,6 +3,12 @@ import type { Step } from "../../index.ts"
 
 export type Writer = Step.SagaRun["Service"]
 
+/** What a thing is, and who wrote it. */
+export interface Imaged<A> {
+  readonly value: A | undefined
+  readonly stamp: { readonly sagaId: string; readonly call: number } | undefined
+}
+
 interface Thing<A> {
   floor: number
   /** Whose fence the floor is. */
@@ -23,6 +29,11 @@ export class FlooredMap<A> {
 
   get(key: string): A | undefined {
     return this.#things.get(key)?.value
+  }
+
+  image(key: string): Imaged<A> {
+    const thing = this.#things.get(key)
+    return { value: thing?.value, stamp: thing?.stamp }
   }
 
   keys(): ReadonlyArray<string> {
@@ -53,12 +64,12 @@ export class FlooredMap<A> {
   }
 
   /** Replaces only what the same saga wrote. */
-  restore(key: string, before: A | undefined, writer: Writer): number | undefined {
+  restore(key: string, before: Imaged<A>, writer: Writer): number | undefined {
     const thing = this.#raise(key, writer)
     if (typeof thing === "number") return thing
     if (thing.stamp?.sagaId !== writer.sagaId) return undefined
-    thing.value = before
-    thing.stamp = undefined
+    thing.value = before.value
+    thing.stamp = before.stamp
     this.log.push({ key, sagaId: writer.sagaId, kind: "restore" })
     return undefined
   }

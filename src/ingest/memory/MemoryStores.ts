@@ -30,10 +30,21 @@ const writing = (
 
 const storeOver = (store: StoreError["store"], map: FlooredMap<Document>): Store => ({
   find: (uuid) => Effect.sync(() => Option.fromUndefinedOr(map.get(uuid))),
+  image: (uuid) =>
+    Effect.sync(() => {
+      const { stamp, value } = map.image(uuid)
+      return { document: Option.fromUndefinedOr(value), stamp: Option.fromUndefinedOr(stamp) }
+    }),
   upsert: (document) => writing(store, "upsert", document.uuid, (writer) => map.write(document.uuid, document, writer)),
   remove: (uuid) => writing(store, "remove", uuid, (writer) => map.write(uuid, undefined, writer)),
   restore: (uuid, before) =>
-    writing(store, "restore", uuid, (writer) => map.restore(uuid, Option.getOrUndefined(before), writer))
+    writing(store, "restore", uuid, (writer) =>
+      map.restore(
+        uuid,
+        { value: Option.getOrUndefined(before.document), stamp: Option.getOrUndefined(before.stamp) },
+        writer
+      )
+    )
 })
 
 const services = (state: MemoryState["Service"]) =>

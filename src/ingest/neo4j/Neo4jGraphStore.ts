@@ -7,7 +7,7 @@ import { Step } from "../../index.ts"
 import { Neo4j, type Neo4jError } from "../../services/Neo4j.ts"
 import { Document } from "../Document.ts"
 import { Rejected, refused, StoreError, Unavailable } from "../StoreError.ts"
-import { GraphStore } from "../Stores.ts"
+import { GraphStore, type Image, nothing, type Stamp } from "../Stores.ts"
 
 const CONSTRAINT = "CREATE CONSTRAINT document_uuid IF NOT EXISTS FOR (n:Document) REQUIRE n.uuid IS UNIQUE"
 
@@ -51,7 +51,16 @@ const storeError = (operation: string) => (error: Neo4jError) =>
     reason: error.transient ? new Unavailable({ cause: error }) : new Rejected({ problem: error.message })
   })
 
+const READ = `
+MATCH (n:Document {uuid: $uuid})
+RETURN n.document AS document, n.stampSaga AS stampSaga, n.stampCall AS stampCall`
+
 const Stored = Schema.fromJsonString(Schema.toCodecJson(Document))
+const Found = Schema.Struct({
+  document: Schema.NullOr(Stored),
+  stampSaga: Schema.NullOr(Schema.String),
+  stampCall: Schema.NullOr(Schema.Int)
+})
 const Answer = Schema.Struct({ may: Schema.Boolean, floor: Schema.Number })
 
 const make = Effect.gen(function* () {
@@ -62,22 +71,24 @@ const make = Effect.gen(function* () {
     operation: string,
     uuid: string,
     document: Option.Option<Document>,
-    restoring: boolean
+    /** Given: puts it back, if this saga wrote since. */
+    restored?: Option.Option<typeof Stamp.Type>
   ): Effect.fn.Return<void, StoreError, Step.SagaRun> {
     const { call, fence, sagaId } = yield* Step.SagaRun
     const found = Option.getOrUndefined(document)
+    const stamp = Option.getOrUndefined(restored ?? Option.some({ sagaId, call }))
     const rows = yield* Effect.mapError(
       neo4j.run(WRITE, {
         uuid,
         fence,
         saga: sagaId,
         call,
-        restoring,
+        restoring: restored !== undefined,
         document: found === undefined ? null : Schema.encodeSync(Stored)(found),
         title: found?.title ?? null,
         links: found?.links ?? [],
-        stampSaga: restoring ? null : sagaId,
-        stampCall: restoring ? null : call
+        stampSaga: stamp?.sagaId ?? null,
+        stampCall: stamp?.call ?? null
       }),
       storeError(operation)
     )
@@ -86,32 +97,35 @@ const make = Effect.gen(function* () {
     return yield* refused("neo4j", operation, uuid, Option.isSome(answer) ? answer.value.floor : fence, fence)
   })
 
+  const image = Effect.fnUntraced(function* (uuid: string): Effect.fn.Return<Image, StoreError> {
+    const rows = yield* Effect.mapError(neo4j.run(READ, { uuid }), storeError("find"))
+    if (rows[0] === undefined) return nothing
+    const found = yield* Effect.mapError(
+      Schema.decodeUnknownEffect(Found)(rows[0]),
+      (error) =>
+        new StoreError({
+          store: "neo4j",
+          operation: "find",
+          transient: false,
+          applied: "no",
+          reason: new Rejected({ problem: `the node ${uuid} is not a document: ${error.message}` })
+        })
+    )
+    return {
+      document: Option.fromNullOr(found.document),
+      stamp:
+        found.stampSaga === null || found.stampCall === null
+          ? Option.none()
+          : Option.some({ sagaId: found.stampSaga, call: found.stampCall })
+    }
+  })
+
   return GraphStore.of({
-    find: Effect.fnUntraced(function* (uuid) {
-      const rows = yield* Effect.mapError(
-        neo4j.run("MATCH (n:Document {uuid: $uuid}) WHERE n.document IS NOT NULL RETURN n.document AS document", {
-          uuid
-        }),
-        storeError("find")
-      )
-      if (rows[0] === undefined) return Option.none()
-      return Option.some(
-        yield* Effect.mapError(
-          Schema.decodeUnknownEffect(Stored)(rows[0]["document"]),
-          (error) =>
-            new StoreError({
-              store: "neo4j",
-              operation: "find",
-              transient: false,
-              applied: "no",
-              reason: new Rejected({ problem: `the node ${uuid} is not a document: ${error.message}` })
-            })
-        )
-      )
-    }),
-    upsert: (document) => write("upsert", document.uuid, Option.some(document), false),
-    remove: (uuid) => write("remove", uuid, Option.none(), false),
-    restore: (uuid, before) => write("restore", uuid, before, true)
+    find: (uuid) => Effect.map(image(uuid), ({ document }) => document),
+    image,
+    upsert: (document) => write("upsert", document.uuid, Option.some(document)),
+    remove: (uuid) => write("remove", uuid, Option.none()),
+    restore: (uuid, { document, stamp }) => write("restore", uuid, document, stamp)
   })
 })
 

@@ -6,7 +6,7 @@ import { Step } from "../../index.ts"
 import { migrate } from "../../layers/sql/Migrations.ts"
 import { Document } from "../Document.ts"
 import { Rejected, refused, StoreError, Unavailable } from "../StoreError.ts"
-import { DocumentStore } from "../Stores.ts"
+import { DocumentStore, type Image, nothing, type Stamp } from "../Stores.ts"
 
 const transientReasons: ReadonlySet<string> = new Set([
   "ConnectionError",
@@ -42,6 +42,12 @@ const storeError = (operation: string) => (error: SqlError) => {
 
 const Stored = Schema.toCodecJson(Document)
 
+interface Row {
+  readonly document: unknown
+  readonly stamp_saga: string | null
+  readonly stamp_call: number | null
+}
+
 interface Written {
   /** Only a row that the statement itself wrote counts: the other is of its snapshot, and may be older. */
   readonly applied: boolean
@@ -60,15 +66,17 @@ const make = Effect.gen(function* () {
     operation: string,
     uuid: string,
     document: string | null,
-    when: "notMine" | "mine",
-    restoring: boolean
+    /** Given: puts it back, if this saga wrote since. */
+    restored?: Option.Option<typeof Stamp.Type>
   ): Effect.fn.Return<void, StoreError, Step.SagaRun> {
     const { call, fence, sagaId } = yield* Step.SagaRun
-    const stamp = restoring ? { saga: null, call: null } : { saga: sagaId, call }
-    const changes =
-      when === "mine"
-        ? sql`documents.stamp_saga IS NOT DISTINCT FROM ${sagaId}::text`
-        : sql`NOT (documents.stamp_saga IS NOT DISTINCT FROM ${sagaId}::text AND documents.stamp_call IS NOT DISTINCT FROM ${call}::int)`
+    const restoring = restored !== undefined
+    const stamp = Option.getOrUndefined(restored ?? Option.some({ sagaId, call }))
+    const stampSaga = stamp?.sagaId ?? null
+    const stampCall = stamp?.call ?? null
+    const changes = restoring
+      ? sql`documents.stamp_saga IS NOT DISTINCT FROM ${sagaId}::text`
+      : sql`NOT (documents.stamp_saga IS NOT DISTINCT FROM ${sagaId}::text AND documents.stamp_call IS NOT DISTINCT FROM ${call}::int)`
     const first = restoring
       ? sql`NULL::jsonb, NULL::text, NULL::int`
       : sql`${document}::text::jsonb, ${sagaId}::text, ${call}::int`
@@ -80,8 +88,8 @@ const make = Effect.gen(function* () {
           floor = EXCLUDED.floor,
           floor_saga = EXCLUDED.floor_saga,
           document = CASE WHEN ${changes} THEN ${document}::text::jsonb ELSE documents.document END,
-          stamp_saga = CASE WHEN ${changes} THEN ${stamp.saga}::text ELSE documents.stamp_saga END,
-          stamp_call = CASE WHEN ${changes} THEN ${stamp.call}::int ELSE documents.stamp_call END,
+          stamp_saga = CASE WHEN ${changes} THEN ${stampSaga}::text ELSE documents.stamp_saga END,
+          stamp_call = CASE WHEN ${changes} THEN ${stampCall}::int ELSE documents.stamp_call END,
           updated_at = now()
         WHERE documents.floor < EXCLUDED.floor
           OR (documents.floor = EXCLUDED.floor AND documents.floor_saga = EXCLUDED.floor_saga)
@@ -99,30 +107,38 @@ const make = Effect.gen(function* () {
 
   const encode = (document: Document) => JSON.stringify(Schema.encodeSync(Stored)(document))
 
+  const image = Effect.fnUntraced(function* (uuid: string): Effect.fn.Return<Image, StoreError> {
+    const [row] = yield* Effect.mapError(
+      sql<Row>`SELECT document, stamp_saga, stamp_call FROM documents WHERE uuid = ${uuid}::uuid`,
+      storeError("find")
+    )
+    if (row === undefined) return nothing
+    const stamp =
+      row.stamp_saga === null || row.stamp_call === null
+        ? Option.none()
+        : Option.some({ sagaId: row.stamp_saga, call: row.stamp_call })
+    if (row.document === null) return { document: Option.none(), stamp }
+    const document = yield* Effect.mapError(
+      Schema.decodeUnknownEffect(Stored)(row.document),
+      (error) =>
+        new StoreError({
+          store: "postgres",
+          operation: "find",
+          transient: false,
+          applied: "no",
+          reason: new Rejected({ problem: `the row ${uuid} is not a document: ${error.message}` })
+        })
+    )
+    return { document: Option.some(document), stamp }
+  })
+
   return DocumentStore.of({
-    find: Effect.fnUntraced(function* (uuid) {
-      const rows = yield* Effect.mapError(
-        sql<{ document: unknown }>`SELECT document FROM documents WHERE uuid = ${uuid}::uuid AND document IS NOT NULL`,
-        storeError("find")
-      )
-      if (rows[0] === undefined) return Option.none()
-      return Option.some(
-        yield* Effect.mapError(
-          Schema.decodeUnknownEffect(Stored)(rows[0].document),
-          (error) =>
-            new StoreError({
-              store: "postgres",
-              operation: "find",
-              transient: false,
-              applied: "no",
-              reason: new Rejected({ problem: `the row ${uuid} is not a document: ${error.message}` })
-            })
-        )
-      )
-    }),
-    upsert: (document) => write("upsert", document.uuid, encode(document), "notMine", false),
-    remove: (uuid) => write("remove", uuid, null, "notMine", false),
-    restore: (uuid, before) => write("restore", uuid, Option.getOrNull(Option.map(before, encode)), "mine", true)
+    find: (uuid) => Effect.map(image(uuid), ({ document }) => document),
+    image,
+    upsert: (document) => write("upsert", document.uuid, encode(document)),
+    remove: (uuid) => write("remove", uuid, null),
+    restore: (uuid, { document, stamp }) =>
+      write("restore", uuid, Option.getOrNull(Option.map(document, encode)), stamp)
   })
 })
 
