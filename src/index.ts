@@ -5,6 +5,7 @@
  */
 
 export * as Neo4jDriver from "./layers/neo4j/Neo4jDriver.ts"
+export * as QdrantRest from "./layers/qdrant/QdrantRest.ts"
 export * as IoRedis from "./layers/redis/IoRedis.ts"
 export * as SagaLive from "./layers/SagaLive.ts"
 export * as SagaMemory from "./layers/SagaMemory.ts"
@@ -26,6 +27,7 @@ export * from "./services/DistributedLock.ts"
 export * from "./services/Idempotency.ts"
 export * from "./services/Ids.ts"
 export { Neo4j, Neo4jError } from "./services/Neo4j.ts"
+export * from "./services/Qdrant.ts"
 export * from "./services/SagaGuard.ts"
 export * from "./services/SagaJournal.ts"
 export * from "./services/SagaSettings.ts"

@@ -1,7 +1,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option, Redacted } from "effect"
-import { Neo4j, Neo4jDriver } from "effect-saga"
+import { Neo4j, Neo4jDriver, QdrantRest } from "effect-saga"
 import {
   Document,
   DocumentStore,
@@ -9,6 +9,7 @@ import {
   MemoryStores,
   Neo4jGraphStore,
   PostgresDocumentStore,
+  QdrantVectorStore,
   VectorStore
 } from "effect-saga/ingest"
 import * as PgliteClient from "effect-saga/pglite"
@@ -20,12 +21,20 @@ storeContract("memory", GraphStore, MemoryStores.layer)
 storeContract("memory", VectorStore, MemoryStores.layer)
 storeContract("PGlite", DocumentStore, PostgresDocumentStore.layer.pipe(Layer.provide(PgliteClient.layer)))
 
-const { neo4j, postgres } = servers()
+const { neo4j, postgres, qdrant } = servers()
 describe.skipIf(postgres === null)("real PostgreSQL", () => {
   storeContract(
     "PostgreSQL",
     DocumentStore,
     PostgresDocumentStore.layer.pipe(Layer.provide(PgClient.layer({ url: Redacted.make(postgres ?? "") })))
+  )
+})
+
+describe.skipIf(qdrant === null)("real Qdrant", () => {
+  storeContract(
+    "Qdrant",
+    VectorStore,
+    QdrantVectorStore.layerWith({ size: 3 }).pipe(Layer.provide(QdrantRest.layer({ url: qdrant ?? "" })))
   )
 })
 
