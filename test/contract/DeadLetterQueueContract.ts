@@ -33,9 +33,11 @@ export const deadLetterQueueContract = (name: string, layer: Layer.Layer<DeadLet
         Effect.gen(function* () {
           const queue = yield* DeadLetterQueue
           const added = entry()
-          const { createdAt, id, retryCount, status, ...rest } = yield* queue.get(yield* queue.add(added))
+          const { createdAt, id, maxRetries, problem, retryCount, status, ...rest } = yield* queue.get(
+            yield* queue.add(added)
+          )
           assert.deepStrictEqual({ ...rest }, added)
-          assert.deepStrictEqual([status, retryCount], ["pending", 0])
+          assert.deepStrictEqual([status, retryCount, maxRetries, problem], ["pending", 0, 10, null])
           assert.isAbove(DateTime.toEpochMillis(createdAt), 0)
           assert.match(id, /^[0-9a-f-]{36}$/)
         })

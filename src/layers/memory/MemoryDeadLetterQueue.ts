@@ -17,6 +17,12 @@ const isNewer = (one: DeadLetter, other: DeadLetter) =>
 
 const isPast = (time: DateTime.Utc, now: DateTime.Utc) => DateTime.isLessThanOrEqualTo(time, now)
 
+/** The error that it was added with stays beside the latest. */
+const withFirstError = ({ errorMessage, errorType, metadata }: DeadLetter) => {
+  const known = typeof metadata === "object" && metadata !== null ? metadata : { metadata }
+  return "firstError" in known ? known : { ...known, firstError: { type: errorType, message: errorMessage } }
+}
+
 const notFound = (id: string) => new DeadLetterError({ reason: { _tag: "NotFound", id } })
 const notRedrivable = (id: string, problem: string) =>
   new DeadLetterError({ reason: { _tag: "NotRedrivable", id, problem } })
@@ -122,7 +128,13 @@ const make = (): DeadLetterQueue["Service"] => {
           dueAt: how.dueAt,
           retryCount: letter.retryCount - (how.counts ? 0 : 1),
           problem: how.problem ?? null,
-          ...(how.error === undefined ? {} : { errorType: how.error.type, errorMessage: how.error.message })
+          ...(how.error === undefined
+            ? {}
+            : {
+                errorType: how.error.type,
+                errorMessage: how.error.message,
+                metadata: withFirstError(letter)
+              })
         })
       }),
     purge: (closedBefore) =>

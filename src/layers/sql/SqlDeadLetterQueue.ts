@@ -2,52 +2,12 @@
 import { DateTime, Effect, Layer, Metric, Schedule, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
-import {
-  DeadLetter,
-  type DeadLetterFilter,
-  DeadLetterKind,
-  DeadLetterPriority,
-  DeadLetterStatus,
-  deadLetterId,
-  type NewDeadLetter
-} from "../../schema/DeadLetter.ts"
+import { DeadLetter, type DeadLetterFilter, deadLetterId, type NewDeadLetter } from "../../schema/DeadLetter.ts"
 import { DeadLetterError } from "../../schema/DeadLetterError.ts"
 import { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
 import { deadLetterQueueSize } from "../../services/Metrics.ts"
+import { COLUMNS, DeadLetterRow, entryJson } from "./DeadLetterRow.ts"
 import { migrate } from "./Migrations.ts"
-
-/** What the drivers give: numbers of 64 bits come as text, times as text by our own formatting. */
-const Row = Schema.Struct({
-  id: Schema.String,
-  kind: DeadLetterKind,
-  status: DeadLetterStatus,
-  priority: DeadLetterPriority,
-  database: Schema.String,
-  operation: Schema.String,
-  saga: Schema.String,
-  sagaVersion: Schema.Int,
-  sagaId: Schema.String,
-  step: Schema.String,
-  call: Schema.Int,
-  resources: Schema.Array(Schema.String),
-  fence: Schema.FiniteFromString,
-  input: Schema.Unknown,
-  before: Schema.Unknown,
-  output: Schema.Unknown,
-  errorType: Schema.String,
-  errorMessage: Schema.String,
-  metadata: Schema.Unknown,
-  retryCount: Schema.Int,
-  createdAt: Schema.DateTimeUtcFromString,
-  dueAt: Schema.DateTimeUtcFromString
-})
-
-const time = (column: string) => `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
-
-const COLUMNS = `id::text, kind, status, priority, database, operation, saga, saga_version AS "sagaVersion",
-  saga_id AS "sagaId", step, call, resources, fence::text, payload AS input, before, result AS output,
-  error_type AS "errorType", error_message AS "errorMessage", metadata, retry_count AS "retryCount",
-  ${time("created_at")} AS "createdAt", ${time("due_at")} AS "dueAt"`
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
@@ -77,7 +37,7 @@ const make = Effect.fnUntraced(function* (fallback: Fallback) {
   const select = (where: Fragment, limit: number) =>
     Effect.flatMap(
       sql`SELECT ${sql.literal(COLUMNS)} FROM dead_letter_queue WHERE ${where} ORDER BY created_at, id LIMIT ${limit}`,
-      Schema.decodeUnknownEffect(Schema.Array(Row))
+      Schema.decodeUnknownEffect(Schema.Array(DeadLetterRow))
     ).pipe(
       Effect.map((rows) => rows.map((row) => new DeadLetter(row))),
       Effect.mapError(storeError)
@@ -118,27 +78,7 @@ const make = Effect.fnUntraced(function* (fallback: Fallback) {
   return DeadLetterQueue.of({
     add: Effect.fnUntraced(function* (entry) {
       const id = deadLetterId(entry)
-      const json = JSON.stringify({
-        id,
-        kind: entry.kind,
-        priority: entry.priority,
-        database: entry.database,
-        operation: entry.operation,
-        saga: entry.saga,
-        saga_version: entry.sagaVersion,
-        saga_id: entry.sagaId,
-        step: entry.step,
-        call: entry.call,
-        resources: entry.resources,
-        fence: entry.fence,
-        payload: entry.input,
-        before: entry.before,
-        result: entry.output,
-        error_type: entry.errorType,
-        error_message: entry.errorMessage,
-        metadata: entry.metadata,
-        due_at: DateTime.formatIso(entry.dueAt)
-      })
+      const json = entryJson(id, entry)
       yield* sql<{ added: boolean }>`SELECT dlq_add_entry(${json}::text::jsonb) AS added`.pipe(
         Effect.matchCauseEffect({
           onSuccess: () => Effect.ignore(size),
@@ -151,6 +91,64 @@ const make = Effect.fnUntraced(function* (fallback: Fallback) {
     list: (filter = {}) => select(conditions(filter), filter.limit ?? 100),
     resolve: close("resolved"),
     discard: close("discarded"),
+    claim: Effect.fnUntraced(function* (id, until) {
+      const letter = yield* get(id)
+      const notRedrivable = (problem: string) => new DeadLetterError({ reason: { _tag: "NotRedrivable", id, problem } })
+      if (letter.status !== "pending" && letter.status !== "retrying") {
+        return yield* notRedrivable(`it is ${letter.status} already`)
+      }
+      const [newer] = yield* Effect.mapError(
+        sql<{ newer: string | null }>`SELECT dlq_newer(${id}::uuid)::text AS newer`,
+        storeError
+      )
+      if (newer !== undefined && newer.newer !== null) {
+        return yield* notRedrivable(`the newer dead letter ${newer.newer} goes first`)
+      }
+      const [claimed] = yield* Effect.mapError(
+        sql<{ claimed: boolean }>`SELECT dlq_retry(${id}::uuid, ${DateTime.formatIso(until)}::timestamptz) AS claimed`,
+        storeError
+      )
+      return claimed?.claimed === true ? yield* get(id) : undefined
+    }),
+    claimDue: Effect.fnUntraced(function* ({ limit, sagas, until }) {
+      const claimed = yield* Effect.mapError(
+        sql<{ id: string }>`
+          SELECT id::text FROM dlq_claim_due(
+            ARRAY(SELECT jsonb_array_elements_text(${JSON.stringify(sagas)}::text::jsonb)), ${limit}::int,
+            ${DateTime.formatIso(until)}::timestamptz
+          ) AS id`,
+        storeError
+      )
+      if (claimed.length === 0) return []
+      return yield* select(
+        sql.in(
+          "id",
+          claimed.map(({ id }) => id)
+        ),
+        limit
+      )
+    }),
+    release: (claimed, { counts, dueAt, error, problem }) =>
+      Effect.asVoid(
+        Effect.mapError(
+          sql`SELECT dlq_release(
+            ${claimed.id}::uuid, ${claimed.retryCount}::int, ${DateTime.formatIso(dueAt)}::timestamptz,
+            ${counts}::boolean, ${error?.type ?? null}::text, ${error?.message ?? null}::text, ${problem ?? null}::text
+          )`,
+          storeError
+        )
+      ),
+    purge: (closedBefore) =>
+      Effect.map(
+        Effect.mapError(
+          sql`DELETE FROM dead_letter_queue
+            WHERE status IN ('resolved', 'discarded') AND resolved_at < ${DateTime.formatIso(closedBefore)}::timestamptz
+            RETURNING 1`,
+          storeError
+        ),
+        (rows) => rows.length
+      ),
+    drained: Effect.succeed(true),
     stats: Effect.mapError(
       Effect.map(sql<{ status: string; n: number }>`SELECT status, entries::int AS n FROM dlq_get_stats()`, (rows) => {
         const count = (status: string) => rows.find((row) => row.status === status)?.n ?? 0
