@@ -89,7 +89,7 @@ export const endFailure = Effect.fnUntraced(function* (
   const { root } = frame
   if (!(yield* isOursToEnd(root, cause))) return yield* Effect.failCause(cause)
   const failures = root.pivoted
-    ? [yield* parkForward(frame, saga.payload, entry.payload, outcomesOf(frame), cause)]
+    ? [yield* parkForward(frame, saga.payload, entry.payload, outcomesOf(frame, [], cause), cause)]
     : yield* undo(frame, cause)
   const all = [...root.failures, ...failures]
   const outcome = all.length === 0 ? "undone" : "parked"

@@ -8,6 +8,8 @@ import type { Definition } from "./Definition.ts"
 /** Calls are matched by their name and by which of that name they are. */
 export interface Replay {
   readonly next: (path: string) => JournaledCall | undefined
+  /** Errors that were told again, by the call that failed with them. */
+  readonly errors: Map<unknown, number>
   /** Above all numbers used. */
   readonly nextCall: number
 }
@@ -21,6 +23,7 @@ export const makeReplay = (calls: ReadonlyArray<JournaledCall>): Replay => {
       used.set(path, ordinal + 1)
       return byPath.get(path)?.[ordinal]
     },
+    errors: new Map(),
     nextCall: Math.max(-1, ...calls.map((call) => call.started.call)) + 1
   }
 }
@@ -61,9 +64,9 @@ export const recall = (replay: Replay | undefined, path: string, definition: Def
   }
   if (failed !== undefined) {
     const error = decodeJson(failureOf(definition.error), failed.error)
-    return Exit.isSuccess(error)
-      ? { _tag: "Ended", call, exit: Exit.fail(error.value) }
-      : differs(path, "it failed with what cannot be told again")
+    if (Exit.isFailure(error)) return differs(path, "it failed with what cannot be told again")
+    replay?.errors.set(error.value, call)
+    return { _tag: "Ended", call, exit: Exit.fail(error.value) }
   }
   if (definition._tag === "Nested") return { _tag: "Again", call, before: undefined }
   const before = decodeJson(definition.before, known.started.before)

@@ -128,7 +128,7 @@ const resumeJournaled = Effect.fnUntraced(function* (
     return yield* close(root, entry, { outcome: "succeeded", result }, wasParked || root.parked.length > 0, "Resumed")
   }
   const cause = root.aborted === undefined && Exit.isFailure(exit) ? exit.cause : Cause.fail(root.aborted)
-  yield* parkForward(frame, saga.payload, payload.value, [...entry.records, ...outcomesOf(frame)], cause)
+  yield* parkForward(frame, saga.payload, payload.value, outcomesOf(frame, entry.records, cause), cause)
   return yield* close(root, entry, { outcome: "parked", result: null }, true, "Resumed")
 })
 
