@@ -1,13 +1,19 @@
 /**
  * `npm run demo`: one document into every store, all or nothing, and what happens when a store fails.
  *
- * Embedded unless DATABASE_URL, REDIS_URL and NEO4J_URL name real servers; the program is the same. `-- --json` ends with one JSON
- * object. Exit 1 if any invariant fails.
+ * Embedded unless DATABASE_URL, REDIS_URL, NEO4J_URL and QDRANT_URL name real servers; the program is the same.
+ * `-- --json` ends with one JSON object. Exit 1 if any invariant fails.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Logger, Redacted, References } from "effect"
-import { IoRedis, Neo4jDriver, SagaLive, SagaMemory } from "../../src/index.ts"
-import { MemoryStores, Neo4jGraphStore, PostgresDocumentStore, RedisDocumentCache } from "../../src/ingest/index.ts"
+import { IoRedis, Neo4jDriver, QdrantRest, SagaLive, SagaMemory } from "../../src/index.ts"
+import {
+  MemoryStores,
+  Neo4jGraphStore,
+  PostgresDocumentStore,
+  QdrantVectorStore,
+  RedisDocumentCache
+} from "../../src/ingest/index.ts"
 import * as EffectBreakers from "../../src/layers/breakers/EffectBreakers.ts"
 import * as PgliteClient from "../../src/layers/sql/PgliteClient.ts"
 import * as Scenes from "./Scenes.ts"
@@ -16,6 +22,7 @@ const json = process.argv.includes("--json")
 const databaseUrl = process.env.DATABASE_URL ?? ""
 const redisUrl = process.env.REDIS_URL ?? ""
 const neo4jUrl = process.env.NEO4J_URL ?? ""
+const qdrantUrl = process.env.QDRANT_URL ?? ""
 
 const out = (line: string) => Effect.sync(() => console.log(line))
 
@@ -57,17 +64,22 @@ const services =
       )
 
 const graph = Neo4jGraphStore.layer.pipe(Layer.provide(Neo4jDriver.layerConfig), Layer.orDie)
-const stores = Layer.merge(PostgresDocumentStore.layer, breakers)
-
-const everything = (neo4jUrl === "" ? stores : Layer.merge(stores, graph)).pipe(
-  Layer.provideMerge(services),
-  Layer.provideMerge(sql)
+const vectors = QdrantVectorStore.layerWith({ collection: "effect_saga_demo", size: 4 }).pipe(
+  Layer.provide(QdrantRest.layerConfig),
+  Layer.orDie
 )
+
+const everything = Layer.mergeAll(
+  PostgresDocumentStore.layer,
+  breakers,
+  neo4jUrl === "" ? Layer.empty : graph,
+  qdrantUrl === "" ? Layer.empty : vectors
+).pipe(Layer.provideMerge(services), Layer.provideMerge(sql))
 
 const program = out(
   `effect-saga demo: rows in ${databaseUrl === "" ? "PGlite (embedded PostgreSQL)" : "PostgreSQL"}, ` +
     `lock, records and cache in ${redisUrl === "" ? "memory" : "Redis"}, ` +
-    `graph in ${neo4jUrl === "" ? "memory" : "Neo4j"}, vectors in memory`
+    `graph in ${neo4jUrl === "" ? "memory" : "Neo4j"}, vectors in ${qdrantUrl === "" ? "memory" : "Qdrant"}`
 ).pipe(
   Effect.andThen(scenes),
   Effect.provide(everything),
@@ -81,7 +93,9 @@ Effect.runPromise(program).then(
     process.exitCode = broken === 0 ? 0 : 1
   },
   (cause: unknown) => {
-    console.error(`The demo could not run: ${cause}. Check DATABASE_URL and REDIS_URL, or unset them to run embedded.`)
+    console.error(
+      `The demo could not run: ${cause}. Check DATABASE_URL, REDIS_URL, NEO4J_URL and QDRANT_URL, or unset them to run embedded.`
+    )
     process.exitCode = 1
   }
 )

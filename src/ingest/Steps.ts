@@ -44,6 +44,7 @@ const removeFrom = <const Name extends string, Self>(
     ...policy
   })
 
+// All are fenced, Qdrant too: its conditions are evaluated where they are applied, so no late write gets past a floor.
 export const upsertRow = upsertInto("postgres.upsert", "postgres", DocumentStore)
 export const mergeNode = upsertInto("neo4j.merge", "neo4j", GraphStore)
 export const upsertVector = upsertInto("qdrant.upsert", "qdrant", VectorStore)

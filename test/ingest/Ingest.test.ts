@@ -3,7 +3,17 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { type Context, Effect, Fiber, Layer, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
-import { DeadLetterQueue, IoRedis, Neo4jDriver, type Saga, SagaLive, SagaMemory, Step, type Toggles } from "effect-saga"
+import {
+  DeadLetterQueue,
+  IoRedis,
+  Neo4jDriver,
+  QdrantRest,
+  type Saga,
+  SagaLive,
+  SagaMemory,
+  Step,
+  type Toggles
+} from "effect-saga"
 import {
   DocumentCache,
   DocumentStore,
@@ -13,6 +23,7 @@ import {
   MemoryStores,
   Neo4jGraphStore,
   PostgresDocumentStore,
+  QdrantVectorStore,
   RedisDocumentCache,
   Rejected,
   removeDocument,
@@ -212,20 +223,24 @@ describe("the document saga in memory", () => {
   )
 })
 
-const { neo4j, postgres, redis } = servers()
-describe.skipIf(postgres === null || redis === null || neo4j === null)(
-  "the document saga on the real PostgreSQL, Neo4j and Redis",
+const { neo4j, postgres, qdrant, redis } = servers()
+describe.skipIf(postgres === null || redis === null || neo4j === null || qdrant === null)(
+  "the document saga on the real PostgreSQL, Neo4j, Qdrant and Redis",
   () => {
     const clients = Layer.mergeAll(
       IoRedis.layerUrl(redis ?? ""),
       Neo4jDriver.layer({ url: neo4j ?? "" }),
+      QdrantRest.layer({ url: qdrant ?? "" }),
       PgClient.layer({ url: Redacted.make(postgres ?? "") })
     )
     const live = (toggles: Toggles) =>
       Layer.mergeAll(
         SagaLive.layerWith(toggles),
-        Layer.mergeAll(PostgresDocumentStore.layer, RedisDocumentCache.layer, Neo4jGraphStore.layer).pipe(
-          Layer.provideMerge(MemoryStores.layer)
+        Layer.mergeAll(
+          PostgresDocumentStore.layer,
+          RedisDocumentCache.layer,
+          Neo4jGraphStore.layer,
+          QdrantVectorStore.layerWith({ size: 3 })
         )
       ).pipe(Layer.provideMerge(clients))
 

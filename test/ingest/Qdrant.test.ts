@@ -66,6 +66,55 @@ describe.skipIf(qdrant === null)("vectors in Qdrant", () => {
       }
     }
 
+    for (const [whose, fence] of [
+      ["a higher fence", T + 5],
+      ["the same fence of another saga", T]
+    ] as const) {
+      test.effect(`refuses an update that was on its way when ${whose} wrote`, () =>
+        Effect.gen(function* () {
+          const store = yield* VectorStore
+          const theirs = documentOf("theirs")
+          const slow = yield* over((updates, db) =>
+            Effect.gen(function* () {
+              yield* Effect.orDie(store.upsert(theirs).pipe(as("s2", fence)))
+              for (const update of updates) yield* apply(db, update)
+            })
+          )
+          const error = yield* Effect.flip(slow.upsert(documentOf("mine", theirs.uuid)).pipe(as("s1", T)))
+          assert.strictEqual(error.reason._tag, "FloorRefused")
+          assert.deepStrictEqual(yield* store.find(theirs.uuid), Option.some(theirs))
+        })
+      )
+    }
+
+    test.effect("refuses an undo that was on its way when a higher fence raised the floor", () =>
+      Effect.gen(function* () {
+        const store = yield* VectorStore
+        const document = documentOf("kept")
+        yield* store.upsert(document).pipe(as("s1", T))
+        const slow = yield* over((updates, db) =>
+          Effect.gen(function* () {
+            yield* Effect.orDie(store.restore(document.uuid, nothing).pipe(as("s2", T + 5)))
+            for (const update of updates) yield* apply(db, update)
+          })
+        )
+        const error = yield* Effect.flip(slow.restore(document.uuid, nothing).pipe(as("s1", T + 2)))
+        assert.strictEqual(error.reason._tag === "FloorRefused" ? error.reason.floor : undefined, T + 5)
+        assert.deepStrictEqual(yield* store.find(document.uuid), Option.some(document))
+      })
+    )
+
+    test.effect("raises no floor but that of the document", () =>
+      Effect.gen(function* () {
+        const store = yield* VectorStore
+        const [document, other] = [documentOf("one"), documentOf("other")]
+        yield* store.upsert(other).pipe(as("s1", T))
+        yield* store.restore(document.uuid, nothing).pipe(as("s2", T + 5))
+        yield* store.upsert(new Document({ ...other, title: "again" })).pipe(as("s3", T + 1))
+        assert.strictEqual(Option.getOrUndefined(yield* store.find(other.uuid))?.title, "again")
+      })
+    )
+
     test.effect("does not say that nothing was written when its write was overwritten before it was read back", () =>
       Effect.gen(function* () {
         const store = yield* VectorStore
