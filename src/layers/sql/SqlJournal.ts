@@ -1,0 +1,157 @@
+/**
+ * Journals in PostgreSQL (or PGlite), by the tables and functions of `migrations/0102_saga_journal.sql`: as durable as
+ * the database is. A resource is admitted by a primary key, which holds even when Redis has forgotten everything.
+ *
+ * **Gotchas**
+ *
+ * Nothing is purged by itself: see `SagaJournal.purge`.
+ */
+import { DateTime, Effect, Layer, Schema } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import type { Fragment } from "effect/sql/Statement"
+import { Journal, type JournalFilter, JournalRecord, SagaOutcome, SagaStatus } from "../../schema/Journal.ts"
+import { JournalError } from "../../schema/JournalError.ts"
+import { SagaJournal } from "../../services/SagaJournal.ts"
+import { makeGroupCommit } from "./GroupCommit.ts"
+import { migrate } from "./Migrations.ts"
+
+/** One change of a journal, as `saga_journal_apply` takes it. */
+interface Op {
+  readonly op: "open" | "append" | "close" | "claim"
+  readonly [field: string]: unknown
+}
+
+/** Numbers of 64 bits come as text, times as text by our own formatting. */
+const Row = Schema.Struct({
+  sagaId: Schema.String,
+  saga: Schema.String,
+  version: Schema.Int,
+  resources: Schema.Array(Schema.String),
+  fence: Schema.FiniteFromString,
+  owner: Schema.FiniteFromString,
+  status: SagaStatus,
+  outcome: Schema.NullOr(SagaOutcome),
+  problem: Schema.NullOr(Schema.String),
+  key: Schema.String,
+  derived: Schema.Boolean,
+  fingerprint: Schema.String,
+  payload: Schema.Unknown,
+  result: Schema.NullOr(Schema.String),
+  records: Schema.Array(Schema.Array(JournalRecord)),
+  openedAt: Schema.DateTimeUtcFromString,
+  updatedAt: Schema.DateTimeUtcFromString
+})
+
+const time = (value: string) => `to_char(${value} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
+
+const COLUMNS = `j.saga_id AS "sagaId", j.saga, j.version, j.resources, j.fence::text, j.owner::text, j.status, j.outcome,
+  j.problem, j.key, j.derived, j.fingerprint, j.payload, j.result, coalesce(r.records, '[]') AS records,
+  ${time("j.opened_at")} AS "openedAt", ${time("greatest(j.updated_at, r.written_at)")} AS "updatedAt"`
+
+const Refusal = Schema.Array(Schema.String)
+
+const make = Effect.gen(function* () {
+  const sql = yield* SqlClient
+  const failed = (operation: string) => (cause: unknown) => new JournalError({ operation, cause })
+
+  const apply = yield* makeGroupCommit(
+    (ops: ReadonlyArray<Op>) =>
+      Effect.flatMap(
+        sql<{ answers: unknown }>`SELECT saga_journal_apply(${JSON.stringify(ops)}::text::jsonb) AS answers`,
+        (rows) => Schema.decodeUnknownEffect(Schema.Array(Schema.Unknown))(rows[0]?.answers)
+      ).pipe(Effect.mapError(failed("write"))),
+    { writers: 2, missing: () => failed("write")("the database gave no answer") }
+  )
+  const asked = (op: Op): Effect.Effect<boolean, JournalError> => Effect.map(apply(op), (answer) => answer === true)
+
+  const select = Effect.fnUntraced(
+    function* (where: Fragment, order: Fragment, limit: number) {
+      const rows = yield* sql`
+        SELECT ${sql.literal(COLUMNS)} FROM saga_journal j
+        LEFT JOIN LATERAL (
+          SELECT jsonb_agg(records ORDER BY seq) AS records, max(written_at) AS written_at
+          FROM saga_journal_records WHERE saga_id = j.saga_id
+        ) r ON true
+        WHERE ${where} ORDER BY ${order} LIMIT ${limit}`
+      const decoded = yield* Schema.decodeUnknownEffect(Schema.Array(Row))(rows)
+      return decoded.map((row) => new Journal({ ...row, records: row.records.flat() }))
+    },
+    Effect.mapError(failed("read"))
+  )
+  const oldestFirst = sql`j.opened_at, j.saga_id`
+  const conditions = (filter: JournalFilter): Fragment =>
+    sql.and([
+      sql`true`,
+      ...(filter.status === undefined
+        ? []
+        : [
+            filter.status === "stuck"
+              ? sql`j.status <> 'finished' AND j.problem IS NOT NULL`
+              : sql`j.status = ${filter.status}`
+          ]),
+      // What the partial index has is what recovery looks for.
+      ...(filter.status === "running" || filter.status === "compensating" ? [sql`j.status <> 'finished'`] : []),
+      ...(filter.resource === undefined ? [] : [sql`j.resources @> ARRAY[${filter.resource}]::text[]`]),
+      ...(filter.saga === undefined ? [] : [sql`j.saga = ${filter.saga}`]),
+      ...(filter.before === undefined
+        ? []
+        : [sql`j.opened_at < ${DateTime.formatIso(filter.before)}::text::timestamptz`]),
+      ...(filter.after === undefined
+        ? []
+        : [
+            sql`(j.opened_at, j.saga_id) > (SELECT opened_at, saga_id FROM saga_journal WHERE saga_id = ${filter.after})`
+          ])
+    ])
+
+  return {
+    keeps: true,
+    open: Effect.fnUntraced(function* (saga) {
+      while (true) {
+        const others = yield* Effect.mapError(
+          Effect.flatMap(apply({ op: "open", ...saga }), Schema.decodeUnknownEffect(Refusal)),
+          failed("open")
+        )
+        if (others.length === 0) return []
+        const found = yield* select(sql.in("j.saga_id", others), sql`j.fence DESC`, others.length)
+        const unfinished = found.filter((journal) => journal.status !== "finished")
+        if (unfinished.length > 0) return unfinished
+      }
+    }),
+    append: ({ sagaId }, owner, records) => asked({ op: "append", sagaId, owner, records }),
+    close: ({ sagaId }, owner, records, end) => asked({ op: "close", sagaId, owner, records, ...end }),
+    claim: ({ sagaId }, from, to) => asked({ op: "claim", sagaId, from, to }),
+    note: ({ sagaId }, problem) =>
+      Effect.asVoid(
+        Effect.mapError(
+          sql`UPDATE saga_journal SET problem = ${problem} WHERE saga_id = ${sagaId} AND status <> 'finished'`,
+          failed("note")
+        )
+      ),
+    get: (sagaId) => Effect.map(select(sql`j.saga_id = ${sagaId}`, oldestFirst, 1), ([journal]) => journal),
+    list: (filter = {}) => select(conditions(filter), oldestFirst, filter.limit ?? 100),
+    purge: (finishedBefore) =>
+      Effect.map(
+        Effect.mapError(
+          sql<{ n: number }>`
+            WITH gone AS (
+              DELETE FROM saga_journal
+              WHERE status = 'finished' AND updated_at < ${DateTime.formatIso(finishedBefore)}::text::timestamptz
+              RETURNING saga_id
+            ), records AS (
+              DELETE FROM saga_journal_records WHERE saga_id IN (SELECT saga_id FROM gone)
+            )
+            SELECT count(*)::int AS n FROM gone`,
+          failed("purge")
+        ),
+        ([row]) => row?.n ?? 0
+      )
+  } satisfies SagaJournal
+})
+
+/** The tables as they are: for programs that migrate by other means. */
+export const layerWithoutMigrations: Layer.Layer<never, never, SqlClient> = Layer.effect(SagaJournal, make)
+
+/** Migrates first; a database that cannot be reached or migrated at the start is a defect with its cause. */
+export const layer: Layer.Layer<never, never, SqlClient> = Layer.unwrap(
+  Effect.as(Effect.orDie(migrate), layerWithoutMigrations)
+)
