@@ -4,11 +4,14 @@
  * Importing this module loads no database driver: each layer loads its own when it is built.
  */
 
+export * as MemoryJournal from "./layers/memory/MemoryJournal.ts"
 export * as Neo4jDriver from "./layers/neo4j/Neo4jDriver.ts"
 export * as QdrantRest from "./layers/qdrant/QdrantRest.ts"
 export * as IoRedis from "./layers/redis/IoRedis.ts"
+export * as RedisJournal from "./layers/redis/RedisJournal.ts"
 export * as SagaLive from "./layers/SagaLive.ts"
 export * as SagaMemory from "./layers/SagaMemory.ts"
+export * as SqlJournal from "./layers/sql/SqlJournal.ts"
 export * as DeadLetterWorker from "./saga/DeadLetterWorker.ts"
 export * as Saga from "./saga/Saga.ts"
 export * as SagaRecovery from "./saga/SagaRecovery.ts"
