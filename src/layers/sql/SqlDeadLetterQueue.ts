@@ -2,33 +2,32 @@
 import { DateTime, Effect, Layer, Metric, Schedule, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
-import { DeadLetter, type DeadLetterFilter, deadLetterId, type NewDeadLetter } from "../../schema/DeadLetter.ts"
+import { DeadLetter, type DeadLetterFilter } from "../../schema/DeadLetter.ts"
 import { DeadLetterError } from "../../schema/DeadLetterError.ts"
 import { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
 import { deadLetterQueueSize } from "../../services/Metrics.ts"
-import { COLUMNS, DeadLetterRow, entryJson } from "./DeadLetterRow.ts"
+import type { DeadLetterSpool } from "../spool/DeadLetterSpool.ts"
+import { COLUMNS, DeadLetterRow } from "./DeadLetterRow.ts"
 import { migrate } from "./Migrations.ts"
+import { makeSpooledAdd } from "./SpooledAdd.ts"
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 const storeError = (cause: unknown) => new DeadLetterError({ reason: { _tag: "StoreError", cause } })
 
-/** Where an entry goes that the table does not take. */
-export type Fallback = (id: string, entry: NewDeadLetter, cause: unknown) => Effect.Effect<void>
+export interface SqlDeadLetterQueueOptions {
+  /** Where entries wait that the table does not take: all of them get each. None unless said: then the log, at Fatal. */
+  readonly spools?: ReadonlyArray<DeadLetterSpool>
+}
 
-/** The last resort: one JSON line, at Fatal. */
-export const logFallback: Fallback = (id, entry, cause) =>
-  Effect.logFatal(
-    JSON.stringify({ deadLetter: { id, ...entry, dueAt: DateTime.formatIso(entry.dueAt) }, cause: String(cause) })
-  )
-
-const make = Effect.fnUntraced(function* (fallback: Fallback) {
+const make = Effect.fnUntraced(function* ({ spools = [] }: SqlDeadLetterQueueOptions) {
   const sql = yield* SqlClient
+  const { add, drain, spooled } = yield* makeSpooledAdd(sql, spools)
 
   const size = sql<{ n: number }>`
     SELECT count(*)::int AS n FROM dead_letter_queue WHERE status IN ('pending', 'retrying')
   `.pipe(
-    Effect.map((rows) => rows[0]?.n ?? 0),
+    Effect.flatMap((rows) => Effect.map(spooled, (n) => n + (rows[0]?.n ?? 0))),
     Effect.tap((n) => Metric.update(deadLetterQueueSize, n))
   )
   // Other processes add and close entries too.
@@ -76,17 +75,8 @@ const make = Effect.fnUntraced(function* (fallback: Fallback) {
     ])
 
   return DeadLetterQueue.of({
-    add: Effect.fnUntraced(function* (entry) {
-      const id = deadLetterId(entry)
-      const json = entryJson(id, entry)
-      yield* sql<{ added: boolean }>`SELECT dlq_add_entry(${json}::text::jsonb) AS added`.pipe(
-        Effect.matchCauseEffect({
-          onSuccess: () => Effect.ignore(size),
-          onFailure: (cause) => fallback(id, entry, cause)
-        })
-      )
-      return id
-    }),
+    // The gauge may lag: nobody waits for it.
+    add: (entry) => Effect.tap(add(entry), () => Effect.ignore(Effect.timeoutOption(size, "1 second"))),
     get,
     list: (filter = {}) => select(conditions(filter), filter.limit ?? 100),
     resolve: close("resolved"),
@@ -138,17 +128,21 @@ const make = Effect.fnUntraced(function* (fallback: Fallback) {
           storeError
         )
       ),
-    purge: (closedBefore) =>
-      Effect.map(
-        Effect.mapError(
-          sql`DELETE FROM dead_letter_queue
-            WHERE status IN ('resolved', 'discarded') AND resolved_at < ${DateTime.formatIso(closedBefore)}::timestamptz
-            RETURNING 1`,
-          storeError
-        ),
-        (rows) => rows.length
-      ),
-    drained: Effect.succeed(true),
+    purge: Effect.fnUntraced(function* (closedBefore) {
+      // An entry that comes out of a spool after its row was purged would be open again.
+      if (!(yield* drain)) {
+        yield* Effect.logWarning("nothing is purged while dead letters are spooled")
+        return 0
+      }
+      const rows = yield* Effect.mapError(
+        sql`DELETE FROM dead_letter_queue
+          WHERE status IN ('resolved', 'discarded') AND resolved_at < ${DateTime.formatIso(closedBefore)}::timestamptz
+          RETURNING 1`,
+        storeError
+      )
+      return rows.length
+    }),
+    drained: drain,
     stats: Effect.mapError(
       Effect.map(sql<{ status: string; n: number }>`SELECT status, entries::int AS n FROM dlq_get_stats()`, (rows) => {
         const count = (status: string) => rows.find((row) => row.status === status)?.n ?? 0
@@ -166,12 +160,12 @@ const make = Effect.fnUntraced(function* (fallback: Fallback) {
 })
 
 /** The table as it is: for programs that migrate by other means. */
-export const layerWithoutMigrations: Layer.Layer<DeadLetterQueue, never, SqlClient> = Layer.effect(
-  DeadLetterQueue,
-  make(logFallback)
-)
+export const layerWithoutMigrations = (
+  options: SqlDeadLetterQueueOptions = {}
+): Layer.Layer<DeadLetterQueue, never, SqlClient> => Layer.effect(DeadLetterQueue, make(options))
 
 /** Migrates first; a database that cannot be reached or migrated at the start is a defect with its cause. */
-export const layer: Layer.Layer<DeadLetterQueue, never, SqlClient> = Layer.unwrap(
-  Effect.as(Effect.orDie(migrate), layerWithoutMigrations)
-)
+export const layerWith = (options: SqlDeadLetterQueueOptions): Layer.Layer<DeadLetterQueue, never, SqlClient> =>
+  Layer.unwrap(Effect.as(Effect.orDie(migrate), layerWithoutMigrations(options)))
+
+export const layer: Layer.Layer<DeadLetterQueue, never, SqlClient> = layerWith({})
