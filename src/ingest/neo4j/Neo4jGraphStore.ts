@@ -2,7 +2,7 @@
  * The document nodes in Neo4j, with a `LINKS` edge to each document they refer to. A document that does not exist yet is
  * a stub: a node without a document, and with a floor below every fence.
  */
-import { Effect, Layer, Option, Schema } from "effect"
+import { Effect, Layer, Option, Schedule, Schema } from "effect"
 import { Step } from "../../index.ts"
 import { Neo4j, type Neo4jError } from "../../services/Neo4j.ts"
 import { Document } from "../Document.ts"
@@ -42,6 +42,8 @@ FOREACH (uuid IN CASE WHEN change THEN $links ELSE [] END |
   MERGE (n)-[:LINKS]->(target))
 RETURN may, floor`
 
+const untilAlone = Schedule.exponential("50 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 10 }))
+
 const storeError = (operation: string) => (error: Neo4jError) =>
   new StoreError({
     store: "neo4j",
@@ -65,7 +67,13 @@ const Answer = Schema.Struct({ may: Schema.Boolean, floor: Schema.Number })
 
 const make = Effect.gen(function* () {
   const neo4j = yield* Neo4j
-  yield* Effect.orDie(neo4j.run(CONSTRAINT))
+  // Processes that start at the same time lock each other out, and all but one have to ask again.
+  yield* neo4j
+    .run(CONSTRAINT)
+    .pipe(
+      Effect.retry({ schedule: untilAlone, while: (error: Neo4jError) => error.transient && !error.maybeApplied }),
+      Effect.orDie
+    )
 
   const write = Effect.fnUntraced(function* (
     operation: string,
