@@ -22,7 +22,7 @@ export interface Options<Sagas extends ReadonlyArray<Saga.Any>> {
   readonly schedule?: Schedule.Schedule<unknown>
   /** Sagas younger than this are left alone: the lock's lease is a good value. 30 seconds unless said. */
   readonly after?: Duration.Input
-  /** How many at once; 4 unless said. */
+  /** How many at once; 16 unless said. */
   readonly concurrency?: number
 }
 
@@ -31,7 +31,7 @@ export const layer = <const Sagas extends ReadonlyArray<Saga.Any>>(
 ): Layer.Layer<never, never, Saga.Services<Sagas[number]> | Saga.SagaServices> => {
   const sagas = options.sagas.map(sagaOf)
   const after = Duration.fromInputUnsafe(options.after ?? "30 seconds")
-  const sweeping = sweep(sagas, after, options.concurrency ?? 4).pipe(
+  const sweeping = sweep(sagas, after, options.concurrency ?? 16).pipe(
     Effect.catchCause((cause) => Effect.logError("unfinished sagas could not be looked for", cause)),
     Effect.repeat(options.schedule ?? Schedule.spaced("5 seconds"))
   )

@@ -123,7 +123,7 @@ const place = async () => {
   while (!stopping) {
     const worker = await fleet.take()
     const driven = drive(worker)
-    await sleep(randomInt(300, 1500))
+    await sleep(randomInt(1000, 3000))
     if (kills < KILLS) {
       worker.send({ kind: "arm", events: randomInt(0, 40) })
       await worker.died

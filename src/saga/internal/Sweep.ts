@@ -16,7 +16,7 @@ const count = (result: "found" | "undone" | "resumed" | "dead_lettered" | "stuck
   Metric.update(Metric.withAttributes(recovered, { result }), 1)
 
 /** A live owner keeps the lock: nobody queues up for it for long. */
-const PATIENCE = Duration.millis(500)
+const PATIENCE = Duration.millis(250)
 
 const recover = Effect.fnUntraced(function* (
   journal: SagaJournal,
