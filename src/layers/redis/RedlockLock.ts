@@ -68,7 +68,9 @@ const makeStore = ({ ask, majority }: Quorum<LockNode>, spare: number): Omit<Lea
     take: Effect.fnUntraced(function* (resources, token) {
       const { answers, problems } = yield* ask(
         (node) => node.take(resources, token),
-        (taken) => taken._tag === "Taken"
+        (taken) => taken._tag === "Taken",
+        // Every node that grants it is one more that may be lost.
+        { reached: "all" }
       )
       if (answers.length < majority) return yield* Effect.fail(unreachable(problems))
       const granted = answers.filter((taken): taken is Granted => taken._tag === "Taken")
@@ -83,7 +85,8 @@ const makeStore = ({ ask, majority }: Quorum<LockNode>, spare: number): Omit<Lea
     renew: Effect.fnUntraced(function* (resources, token) {
       const { answers, problems } = yield* ask(
         (node) => node.renew(resources, token),
-        (kept) => kept
+        (kept) => kept,
+        { reached: "all" }
       )
       const kept = answers.filter((one) => one).length
       if (kept >= majority) return true
