@@ -11,6 +11,8 @@ CREATE FUNCTION dlq_newer(entry uuid) RETURNS uuid LANGUAGE sql STABLE AS $$
     ON newer.resources && this.resources AND newer.database = this.database
     AND newer.status IN ('pending', 'retrying') AND (newer.fence, newer.call) > (this.fence, this.call)
   WHERE this.id = entry
+  -- The order keeps the planner from scanning the table in the hope of an early match: mostly there is none.
+  ORDER BY newer.fence DESC, newer.call DESC
   LIMIT 1
 $$;
 
