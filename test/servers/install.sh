@@ -1,14 +1,21 @@
 #!/bin/sh
 # Installs what the tests' own servers need and the machine lacks; does nothing when all is there.
 set -eu
-if ! command -v redis-server >/dev/null; then
-  [ "$(id -u)" = 0 ] || { echo "redis-server is missing: install it, or run this as root" >&2; exit 1; }
-  echo "installing redis-server"
-  # The package must not start an instance of its own.
+# Installs Debian packages that must not start an instance of their own.
+install_idle() {
+  echo "installing $*"
   policy=/usr/sbin/policy-rc.d
   [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' > "$policy"; chmod +x "$policy"; trap 'rm -f "$policy"' EXIT; }
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+if ! command -v redis-server >/dev/null; then
+  [ "$(id -u)" = 0 ] || { echo "redis-server is missing: install it, or run this as root" >&2; exit 1; }
+  install_idle redis-server
+fi
+# Without it only the tests of the alert rules are skipped.
+if ! command -v promtool >/dev/null; then
+  if [ "$(id -u)" = 0 ]; then install_idle prometheus; else echo "promtool is missing: install prometheus" >&2; fi
 fi
 lib="${EFFECT_SAGA_SERVERS:-$HOME/.cache/effect-saga/servers}/neo4j-5.26.0/lib"
 if [ ! -d "$lib" ]; then
