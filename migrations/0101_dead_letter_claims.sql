@@ -2,6 +2,16 @@
 
 ALTER TABLE dead_letter_queue ADD COLUMN problem text;
 
+-- A view keeps the columns of its day: both are made again to show the new one.
+CREATE OR REPLACE VIEW dlq_unresolved AS
+  SELECT * FROM dead_letter_queue WHERE status IN ('pending', 'retrying') ORDER BY created_at, id;
+
+CREATE OR REPLACE VIEW dlq_critical AS
+  SELECT * FROM dead_letter_queue
+  WHERE status IN ('pending', 'retrying')
+    AND (priority = 'critical' OR retry_count >= max_retries)
+  ORDER BY created_at, id;
+
 -- Whether an entry that was written later, to the same database and one of the same resources, still waits: undone out
 -- of order, the older one's before-image would cover the newer one's.
 CREATE FUNCTION dlq_newer(entry uuid) RETURNS uuid LANGUAGE sql STABLE AS $$
