@@ -39,6 +39,8 @@ const points = async (url: string) => {
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ limit: 10_000, with_payload: true })
   })
+  // The first write makes the collection.
+  if (response.status === 404) return new Map<string, string>()
   const { result } = (await response.json()) as {
     result: { points: ReadonlyArray<{ id: string; payload: { tombstone?: boolean; title?: string } }> }
   }
