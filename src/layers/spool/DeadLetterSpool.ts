@@ -4,9 +4,9 @@ import type { Effect } from "effect"
 export interface SpooledLetter {
   /** The dead letter's. */
   readonly id: string
-  /** What `dlq_add_entry` takes. */
-  readonly json: string
-  /** It is in the table. */
+  /** What `dlq_add_entry` takes; undefined if it is there and cannot be read. */
+  readonly json: string | undefined
+  /** It is in the table. Removing what somebody else removed changes nothing. */
   readonly remove: Effect.Effect<void, unknown>
   /** It can never be: kept where it stops nobody. */
   readonly setAside: Effect.Effect<void, unknown>
@@ -14,8 +14,8 @@ export interface SpooledLetter {
 
 export interface DeadLetterSpool {
   readonly name: string
-  /** Returns when it is as safe as this spool can make it. Spooling again what is spooled changes nothing. */
+  /** Returns when it is as safe as this spool can make it. One that is spooled twice may wait there twice. */
   readonly put: (id: string, json: string) => Effect.Effect<void, unknown>
-  /** All that wait, or the first thousand of them. */
-  readonly waiting: Effect.Effect<ReadonlyArray<SpooledLetter>, unknown>
+  /** At most this many of those that wait. */
+  readonly waiting: (limit: number) => Effect.Effect<ReadonlyArray<SpooledLetter>, unknown>
 }

@@ -11,20 +11,23 @@ const Entries = Schema.Array(Schema.Tuple([Schema.String, Schema.Array(Schema.St
 export const makeRedisSpool = (redis: Redis.Redis["Service"]): DeadLetterSpool => ({
   name: `the Redis stream ${STREAM}`,
   put: (id, json) => redis.send("XADD", STREAM, "*", "id", id, "json", json),
-  waiting: Effect.map(
-    Effect.flatMap(
-      redis.send<unknown>("XRANGE", STREAM, "-", "+", "COUNT", "1000"),
-      Schema.decodeUnknownEffect(Entries)
-    ),
-    (entries) =>
-      entries.map(([entry, [, id = "", , json = ""]]) => {
-        const remove = redis.send("XDEL", STREAM, entry)
-        return {
-          id,
-          json,
-          remove,
-          setAside: Effect.andThen(redis.send("XADD", ASIDE, "*", "id", id, "json", json), remove)
-        }
-      })
-  )
+  waiting: (limit) =>
+    Effect.map(
+      Effect.flatMap(
+        redis.send<unknown>("XRANGE", STREAM, "-", "+", "COUNT", `${limit}`),
+        Schema.decodeUnknownEffect(Entries)
+      ),
+      (entries) =>
+        entries.map(([entry, fields]) => {
+          const [, id = entry, , json] = fields
+          const remove = redis.send("XDEL", STREAM, entry)
+          return {
+            id,
+            json,
+            remove,
+            // Whatever it holds: another may have written it.
+            setAside: Effect.andThen(redis.send("XADD", ASIDE, "*", ...fields), remove)
+          }
+        })
+    )
 })

@@ -1,98 +1,74 @@
-/** Adding a dead letter so that it is never lost: to the table, else to every spool, else to the log. */
-import { Effect, Ref, Schedule, type Scope } from "effect"
+/** Adding a dead letter so that it is never lost: to the table, else to every spool, else to the log and memory. */
+import { Effect, type Scope } from "effect"
 import type { SqlClient } from "effect/sql/SqlClient"
+import { isSqlError } from "effect/sql/SqlError"
 import { deadLetterId, type NewDeadLetter } from "../../schema/DeadLetter.ts"
-import type { DeadLetterSpool, SpooledLetter } from "../spool/DeadLetterSpool.ts"
+import { bounded } from "../spool/Bounded.ts"
+import type { DeadLetterSpool } from "../spool/DeadLetterSpool.ts"
+import { type Drain, type Landing, makeDrain } from "../spool/Drain.ts"
+import { makeHeldSpool } from "../spool/HeldSpool.ts"
 import { entryJson } from "./DeadLetterRow.ts"
 
-/** A database that hangs must not hold up a saga that is being undone. */
-const PATIENCE = "5 seconds"
+/** A database that hangs must not hold up a saga that is being undone: with a spool's, 5 seconds. */
+const PATIENCE = "3 seconds"
 
-const withPatience = <A, E>(effect: Effect.Effect<A, E>) =>
-  Effect.timeoutOrElse(effect, {
-    duration: PATIENCE,
-    orElse: () => Effect.fail(new Error(`no answer within ${PATIENCE}`))
-  })
+/** Of the value itself, whatever state the server is in: bad data, a constraint, a limit. */
+const refusals = /^(22|23|54)/
 
-export interface SpooledAdd {
+const isRefusal = (failure: unknown): boolean => {
+  if (!isSqlError(failure)) return false
+  const cause = failure.reason.cause
+  if (typeof cause !== "object" || cause === null || !("code" in cause)) return false
+  return typeof cause.code === "string" && refusals.test(cause.code)
+}
+
+export interface SpooledAdd extends Pick<Drain, "drain" | "spooled"> {
   readonly add: (entry: NewDeadLetter) => Effect.Effect<string>
-  /** Takes in what is spooled; whether nothing is left. */
-  readonly drain: Effect.Effect<boolean>
-  /** How many different ones are known to wait in the spools. */
-  readonly spooled: Effect.Effect<number>
 }
 
 export const makeSpooledAdd = Effect.fnUntraced(function* (
   sql: SqlClient,
   spools: ReadonlyArray<DeadLetterSpool>
 ): Effect.fn.Return<SpooledAdd, never, Scope.Scope> {
-  const waiting = yield* Ref.make(0)
-  // A statement that timed out may still land: the id makes that the same entry.
-  const insert = (json: string) => withPatience(sql`SELECT dlq_add_entry(${json}::text::jsonb)`)
+  // A statement that was given up on may still land: the id makes that the same entry.
+  const insert = (json: string) => bounded(sql`SELECT dlq_add_entry(${json}::text::jsonb)`, PATIENCE)
+  const held = makeHeldSpool()
+  const { drain, put, spooled } = yield* makeDrain([...spools, held], (json) =>
+    Effect.matchEffect(insert(json), {
+      onSuccess: () => Effect.succeed<Landing>("landed"),
+      onFailure: (failure) =>
+        isRefusal(failure)
+          ? Effect.as(Effect.logError("a spooled dead letter is none that its table can hold", failure), "refused")
+          : Effect.as(Effect.logDebug("a spooled dead letter did not get into its table", failure), "later")
+    })
+  )
 
   const spool = Effect.fnUntraced(function* (id: string, json: string, cause: unknown) {
-    const put = yield* Effect.forEach(
-      spools,
-      (one) =>
-        Effect.matchCauseEffect(withPatience(one.put(id, json)), {
-          onSuccess: () => Effect.succeed(true),
-          onFailure: (problem) =>
-            Effect.as(Effect.logWarning(`a dead letter could not be spooled in ${one.name}`, problem), false)
-        }),
-      { concurrency: "unbounded" }
-    )
-    if (put.includes(true)) {
-      yield* Ref.update(waiting, (n) => n + 1)
+    const taken = yield* Effect.forEach(spools, (one) => put(one, id, json), { concurrency: "unbounded" })
+    if (taken.includes(true)) {
       return yield* Effect.logError(`dead letter ${id} is spooled: the table did not take it`, cause)
     }
     yield* Effect.logFatal(JSON.stringify({ deadLetter: JSON.parse(json), cause: String(cause) }))
+    yield* put(held, id, json)
   })
-
-  const isUp = Effect.match(withPatience(sql`SELECT 1`), { onSuccess: () => true, onFailure: () => false })
-
-  /** Whether it is dealt with. What the table refuses though it is there stops nobody. */
-  const take = Effect.fnUntraced(function* (one: DeadLetterSpool, letter: SpooledLetter) {
-    const inserted = yield* Effect.result(insert(letter.json))
-    if (inserted._tag === "Success") return yield* Effect.as(letter.remove, true)
-    if (!(yield* isUp)) return false
-    yield* Effect.logError(`dead letter ${letter.id} in ${one.name} cannot be read and is set aside`, inserted.failure)
-    return yield* Effect.as(letter.setAside, true)
-  })
-  const drainOne = Effect.fnUntraced(function* (one: DeadLetterSpool) {
-    while (true) {
-      const letters = yield* one.waiting
-      if (letters.length === 0) return []
-      for (const letter of letters) {
-        if (!(yield* take(one, letter))) return letters.map(({ id }) => id)
-      }
-    }
-  })
-  const drain = Effect.gen(function* () {
-    const left = new Set<string>()
-    let reached = true
-    for (const one of spools) {
-      const ids = yield* Effect.catchCause(drainOne(one), (cause) =>
-        Effect.as(Effect.logWarning(`${one.name} could not be drained`, cause), undefined)
-      )
-      if (ids === undefined) reached = false
-      else for (const id of ids) left.add(id)
-    }
-    yield* Ref.set(waiting, left.size)
-    return reached && left.size === 0
-  })
-  yield* Effect.forkScoped(Effect.repeat(drain, Schedule.spaced("5 seconds")))
 
   return {
-    add: Effect.fnUntraced(function* (entry) {
-      const id = deadLetterId(entry)
-      const json = entryJson(id, entry)
-      yield* Effect.matchCauseEffect(insert(json), {
-        onSuccess: () => Effect.void,
-        onFailure: (cause) => spool(id, json, cause)
-      })
-      return id
-    }),
+    // Whoever is interrupted has written already what has to be undone.
+    add: (entry) =>
+      Effect.uninterruptible(
+        Effect.suspend(() => {
+          const id = deadLetterId(entry)
+          const json = entryJson(id, entry)
+          return Effect.as(
+            Effect.matchCauseEffect(insert(json), {
+              onSuccess: () => Effect.void,
+              onFailure: (cause) => spool(id, json, cause)
+            }),
+            id
+          )
+        })
+      ),
     drain,
-    spooled: Ref.get(waiting)
+    spooled
   }
 })

@@ -1,13 +1,24 @@
-/** Dead letters in PostgreSQL (or PGlite): the table and functions of `migrations/0001_dead_letter_queue.sql`. */
-import { DateTime, Effect, Layer, Metric, Schedule, Schema } from "effect"
+/**
+ * Dead letters in PostgreSQL (or PGlite): the table and functions of `migrations/0001_dead_letter_queue.sql` and
+ * `0101_dead_letter_claims.sql`.
+ *
+ * **Details**
+ *
+ * What the table does not take within 3 seconds goes to every spool, each within 2; what no spool takes is logged at
+ * Fatal as one JSON line and tried again for as long as the process lives. Every 5 seconds, and whenever a journal is to
+ * be closed, the spools are drained into the table, by whichever process.
+ */
+import { type DateTime, Effect, Layer, Metric, Schedule, Schema, Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
 import { DeadLetter, type DeadLetterFilter } from "../../schema/DeadLetter.ts"
 import { DeadLetterError } from "../../schema/DeadLetterError.ts"
 import { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
 import { deadLetterQueueSize } from "../../services/Metrics.ts"
+import { bounded } from "../spool/Bounded.ts"
 import type { DeadLetterSpool } from "../spool/DeadLetterSpool.ts"
-import { COLUMNS, DeadLetterRow } from "./DeadLetterRow.ts"
+import { COLUMNS, DeadLetterRow, toTimestamp } from "./DeadLetterRow.ts"
+import { toText } from "./Jsonb.ts"
 import { migrate } from "./Migrations.ts"
 import { makeSpooledAdd } from "./SpooledAdd.ts"
 
@@ -16,22 +27,31 @@ const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 const storeError = (cause: unknown) => new DeadLetterError({ reason: { _tag: "StoreError", cause } })
 
 export interface SqlDeadLetterQueueOptions {
-  /** Where entries wait that the table does not take: all of them get each. None unless said: then the log, at Fatal. */
+  /** Where entries wait that the table does not take: all of them get each. None unless said: then log and memory. */
   readonly spools?: ReadonlyArray<DeadLetterSpool>
 }
 
 const make = Effect.fnUntraced(function* ({ spools = [] }: SqlDeadLetterQueueOptions) {
   const sql = yield* SqlClient
+  const scope = yield* Scope.Scope
   const { add, drain, spooled } = yield* makeSpooledAdd(sql, spools)
 
+  let inTable = 0
   const size = sql<{ n: number }>`
     SELECT count(*)::int AS n FROM dead_letter_queue WHERE status IN ('pending', 'retrying')
   `.pipe(
-    Effect.flatMap((rows) => Effect.map(spooled, (n) => n + (rows[0]?.n ?? 0))),
+    Effect.flatMap(([row]) => {
+      inTable = row?.n ?? 0
+      return Effect.map(spooled, (n) => n + inTable)
+    }),
     Effect.tap((n) => Metric.update(deadLetterQueueSize, n))
   )
+  // What is spooled counts most while the table does not answer.
+  const gauge = Effect.catch(bounded(size, "5 seconds"), () =>
+    Effect.flatMap(spooled, (n) => Metric.update(deadLetterQueueSize, n + inTable))
+  )
   // Other processes add and close entries too.
-  yield* Effect.forkScoped(Effect.repeat(Effect.ignore(size), Schedule.spaced("15 seconds")))
+  yield* Effect.forkScoped(Effect.repeat(gauge, Schedule.spaced("15 seconds")))
 
   const select = (where: Fragment, limit: number) =>
     Effect.flatMap(
@@ -40,6 +60,12 @@ const make = Effect.fnUntraced(function* ({ spools = [] }: SqlDeadLetterQueueOpt
     ).pipe(
       Effect.map((rows) => rows.map((row) => new DeadLetter(row))),
       Effect.mapError(storeError)
+    )
+  // A claim that ended between the two statements is somebody else's by now.
+  const claimedUntil = (until: DateTime.Utc, ids: ReadonlyArray<string>) =>
+    select(
+      sql`status = 'retrying' AND due_at = ${toTimestamp(until)}::timestamptz AND ${sql.in("id", ids)}`,
+      ids.length
     )
   const notFound = (id: string) => new DeadLetterError({ reason: { _tag: "NotFound", id } })
   const get = Effect.fnUntraced(function* (id: string) {
@@ -50,14 +76,14 @@ const make = Effect.fnUntraced(function* ({ spools = [] }: SqlDeadLetterQueueOpt
     Effect.fnUntraced(function* (id: string, by: string, notes: string) {
       const letter = yield* get(id)
       const closed = yield* Effect.mapError(
-        sql<{ closed: boolean }>`SELECT dlq_resolve(${id}::uuid, ${status}, ${by}, ${notes}) AS closed`,
+        sql<{ closed: boolean }>`SELECT dlq_resolve(${id}::uuid, ${status}, ${toText(by)}, ${toText(notes)}) AS closed`,
         storeError
       )
       if (closed[0]?.closed !== true) {
         const problem = `it is ${letter.status} already`
         return yield* new DeadLetterError({ reason: { _tag: "NotRedrivable", id, problem } })
       }
-      yield* Effect.ignore(size)
+      yield* Effect.forkIn(gauge, scope)
     })
   const conditions = (filter: DeadLetterFilter): Fragment =>
     sql.and([
@@ -76,7 +102,7 @@ const make = Effect.fnUntraced(function* ({ spools = [] }: SqlDeadLetterQueueOpt
 
   return DeadLetterQueue.of({
     // The gauge may lag: nobody waits for it.
-    add: (entry) => Effect.tap(add(entry), () => Effect.ignore(Effect.timeoutOption(size, "1 second"))),
+    add: (entry) => Effect.tap(add(entry), () => Effect.forkIn(gauge, scope)),
     get,
     list: (filter = {}) => select(conditions(filter), filter.limit ?? 100),
     resolve: close("resolved"),
@@ -87,43 +113,41 @@ const make = Effect.fnUntraced(function* ({ spools = [] }: SqlDeadLetterQueueOpt
       if (letter.status !== "pending" && letter.status !== "retrying") {
         return yield* notRedrivable(`it is ${letter.status} already`)
       }
-      const [newer] = yield* Effect.mapError(
-        sql<{ newer: string | null }>`SELECT dlq_newer(${id}::uuid)::text AS newer`,
+      const [found] = yield* Effect.mapError(
+        sql<{ newer: string | null; claimed: boolean | null }>`
+          SELECT newer::text, CASE WHEN newer IS NULL THEN dlq_retry(${id}::uuid, ${toTimestamp(until)}::timestamptz) END
+            AS claimed
+          FROM (SELECT dlq_newer(${id}::uuid) AS newer OFFSET 0) AS first`,
         storeError
       )
-      if (newer !== undefined && newer.newer !== null) {
-        return yield* notRedrivable(`the newer dead letter ${newer.newer} goes first`)
+      if (found !== undefined && found.newer !== null) {
+        return yield* notRedrivable(`the newer dead letter ${found.newer} goes first`)
       }
-      const [claimed] = yield* Effect.mapError(
-        sql<{ claimed: boolean }>`SELECT dlq_retry(${id}::uuid, ${DateTime.formatIso(until)}::timestamptz) AS claimed`,
-        storeError
-      )
-      return claimed?.claimed === true ? yield* get(id) : undefined
+      return found?.claimed === true ? (yield* claimedUntil(until, [id]))[0] : undefined
     }),
     claimDue: Effect.fnUntraced(function* ({ limit, sagas, until }) {
       const claimed = yield* Effect.mapError(
         sql<{ id: string }>`
           SELECT id::text FROM dlq_claim_due(
             ARRAY(SELECT jsonb_array_elements_text(${JSON.stringify(sagas)}::text::jsonb)), ${limit}::int,
-            ${DateTime.formatIso(until)}::timestamptz
+            ${toTimestamp(until)}::timestamptz
           ) AS id`,
         storeError
       )
       if (claimed.length === 0) return []
-      return yield* select(
-        sql.in(
-          "id",
-          claimed.map(({ id }) => id)
-        ),
-        limit
+      return yield* claimedUntil(
+        until,
+        claimed.map(({ id }) => id)
       )
     }),
     release: (claimed, { counts, dueAt, error, problem }) =>
       Effect.asVoid(
         Effect.mapError(
           sql`SELECT dlq_release(
-            ${claimed.id}::uuid, ${claimed.retryCount}::int, ${DateTime.formatIso(dueAt)}::timestamptz,
-            ${counts}::boolean, ${error?.type ?? null}::text, ${error?.message ?? null}::text, ${problem ?? null}::text
+            ${claimed.id}::uuid, ${claimed.retryCount}::int, ${toTimestamp(dueAt)}::timestamptz, ${counts}::boolean,
+            ${error === undefined ? null : toText(error.type)}::text,
+            ${error === undefined ? null : toText(error.message)}::text,
+            ${problem === undefined ? null : toText(problem)}::text
           )`,
           storeError
         )
@@ -135,12 +159,16 @@ const make = Effect.fnUntraced(function* ({ spools = [] }: SqlDeadLetterQueueOpt
         return 0
       }
       const rows = yield* Effect.mapError(
-        sql`DELETE FROM dead_letter_queue
-          WHERE status IN ('resolved', 'discarded') AND resolved_at < ${DateTime.formatIso(closedBefore)}::timestamptz
-          RETURNING 1`,
+        sql<{ n: number }>`
+          WITH gone AS (
+            DELETE FROM dead_letter_queue
+            WHERE status IN ('resolved', 'discarded') AND resolved_at < ${toTimestamp(closedBefore)}::timestamptz
+            RETURNING 1
+          )
+          SELECT count(*)::int AS n FROM gone`,
         storeError
       )
-      return rows.length
+      return rows[0]?.n ?? 0
     }),
     drained: drain,
     stats: Effect.mapError(
