@@ -1,7 +1,10 @@
 /** The document saga: its data, its stores and their layers. */
 export { Document, Uuid } from "./Document.ts"
+export * as GraphitiKnowledgeGraph from "./graphiti/GraphitiKnowledgeGraph.ts"
 export * as Ingest from "./Ingest.ts"
 export { ingestDocument, removeDocument } from "./Ingest.ts"
+export { type Episode, KnowledgeGraph } from "./KnowledgeGraph.ts"
+export * as MemoryKnowledgeGraph from "./memory/MemoryKnowledgeGraph.ts"
 export * as MemoryStores from "./memory/MemoryStores.ts"
 export * as Neo4jGraphStore from "./neo4j/Neo4jGraphStore.ts"
 export * as PostgresDocumentStore from "./postgres/PostgresDocumentStore.ts"

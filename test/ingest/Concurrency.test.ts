@@ -71,7 +71,11 @@ describe.skipIf([neo4j, postgres, qdrant, redis].includes(null))("200 requests a
   )
   const process = (toggles: Toggles) =>
     Layer.build(
-      Layer.fresh(Layer.merge(SagaLive.layerWith({ ...toggles, wait: "1 minute" }), stores).pipe(Layer.provideMerge(Layer.fresh(clients))))
+      Layer.fresh(
+        Layer.merge(SagaLive.layerWith({ ...toggles, wait: "1 minute" }), stores).pipe(
+          Layer.provideMerge(Layer.fresh(clients))
+        )
+      )
     )
 
   /** Runs them all; yields what the stores wrote, and how many executions the callers were told of. */
