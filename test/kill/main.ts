@@ -26,7 +26,7 @@ const { values } = parseArgs({
 })
 const KILLS = Number(values.kills)
 const DOCUMENTS = Number(values.documents)
-const IN_FLIGHT = 8
+const IN_FLIGHT = 4
 
 const sleep = (millis: number) => new Promise<void>((resolve) => setTimeout(resolve, millis))
 const say = (line: string) => console.error(line)
@@ -123,7 +123,7 @@ const place = async () => {
   while (!stopping) {
     const worker = await fleet.take()
     const driven = drive(worker)
-    await sleep(randomInt(1000, 3000))
+    await sleep(randomInt(2000, 4000))
     if (kills < KILLS) {
       worker.send({ kind: "arm", events: randomInt(0, 40) })
       await worker.died
