@@ -12,7 +12,8 @@ const past = DateTime.makeUnsafe("2020-01-01T00:00:00Z")
 const reason = (effect: Effect.Effect<unknown, DeadLetterError, DeadLetterQueue>) =>
   Effect.map(Effect.flip(effect), (error) => error.reason)
 
-export const deadLetterClaims = (name: string, layer: Layer.Layer<DeadLetterQueue>) =>
+/** `many`: how many entries 8 claimers share. */
+export const deadLetterClaims = (name: string, layer: Layer.Layer<DeadLetterQueue>, many = 200) =>
   describe(`claims of a DeadLetterQueue: ${name}`, () => {
     it.layer(layer, { excludeTestServices: true, timeout: 60_000 })((test) => {
       test.effect("gives an entry to one of two who claim it", () =>
@@ -65,6 +66,46 @@ export const deadLetterClaims = (name: string, layer: Layer.Layer<DeadLetterQueu
         })
       )
 
+      test.effect("keeps the first of many errors, whatever their messages hold", () =>
+        Effect.gen(function* () {
+          const queue = yield* DeadLetterQueue
+          const id = yield* queue.add(entry({ resources: [own()], metadata: { records: ["\u0000"] } }))
+          for (const message of ["second", "third \u0000"]) {
+            const claimed = yield* queue.claim(id, later)
+            if (claimed === undefined) return assert.fail("not claimed")
+            yield* queue.release(claimed, { dueAt: past, counts: true, error: { type: "Down", message } })
+          }
+          const letter = yield* queue.get(id)
+          assert.match(letter.errorMessage, /^third .$/)
+          assert.deepStrictEqual(letter.metadata, {
+            records: ["\u0000"],
+            firstError: { type: "Refused", message: "no" }
+          })
+        })
+      )
+
+      test.effect("gives an entry with a problem to nobody before it is due again", () =>
+        Effect.gen(function* () {
+          const queue = yield* DeadLetterQueue
+          const saga = own()
+          const id = yield* queue.add(entry({ saga, resources: [own()] }))
+          const claim = queue.claimDue({ sagas: [saga], limit: 1, until: later })
+          const release = (dueAt: DateTime.Utc) =>
+            Effect.flatMap(queue.claim(id, later), (claimed) =>
+              claimed === undefined
+                ? Effect.void
+                : queue.release(claimed, { dueAt, counts: false, problem: "unknown version" })
+            )
+          yield* release(later)
+          assert.deepStrictEqual(yield* claim, [])
+          yield* release(past)
+          assert.deepStrictEqual(
+            (yield* claim).map((letter) => [letter.id, letter.retryCount]),
+            [[id, 1]]
+          )
+        })
+      )
+
       test.effect("ignores who gives back a claim that is another's by now", () =>
         Effect.gen(function* () {
           const queue = yield* DeadLetterQueue
@@ -112,11 +153,11 @@ export const deadLetterClaims = (name: string, layer: Layer.Layer<DeadLetterQueu
         })
       )
 
-      test.effect("gives each of many entries to one of 8 claimers", () =>
+      test.effect(`gives each of ${many} entries to one of 8 claimers`, () =>
         Effect.gen(function* () {
           const queue = yield* DeadLetterQueue
           const saga = own()
-          yield* Effect.forEach(Array.from({ length: 200 }), () => queue.add(entry({ saga, resources: [own()] })), {
+          yield* Effect.forEach(Array.from({ length: many }), () => queue.add(entry({ saga, resources: [own()] })), {
             concurrency: 10,
             discard: true
           })
@@ -132,8 +173,8 @@ export const deadLetterClaims = (name: string, layer: Layer.Layer<DeadLetterQueu
             Array.from({ length: 8 }, () => claimer),
             { concurrency: 8 }
           )).flat()
-          assert.strictEqual(all.length, 200)
-          assert.strictEqual(new Set(all).size, 200)
+          assert.strictEqual(all.length, many)
+          assert.strictEqual(new Set(all).size, many)
         })
       )
 

@@ -43,6 +43,40 @@ export const deadLetterQueueContract = (name: string, layer: Layer.Layer<DeadLet
         })
       )
 
+      test.effect("gives back what JSON can hold and jsonb cannot, and text that only looks like it", () =>
+        Effect.gen(function* () {
+          const queue = yield* DeadLetterQueue
+          const strange = [
+            "a\u0000b",
+            "half \ud83d",
+            "\\u0000",
+            "\ud83d\ude00",
+            { "~json": "1" },
+            { k: { "~json": 2 } }
+          ]
+          for (const value of [...strange, strange]) {
+            const added = entry({ input: value, before: value, output: { value }, metadata: { records: [value] } })
+            const { before, input, metadata, output } = yield* queue.get(yield* queue.add(added))
+            assert.deepStrictEqual(
+              { before, input, metadata, output },
+              { before: value, input: value, metadata: { records: [value] }, output: { value } }
+            )
+          }
+        })
+      )
+
+      test.effect("takes an error whose message no table can hold, and one that is due at no date", () =>
+        Effect.gen(function* () {
+          const queue = yield* DeadLetterQueue
+          const never = DateTime.makeUnsafe(8.64e15)
+          const id = yield* queue.add(entry({ errorMessage: "bytes \u0000 \udc00 end", dueAt: never }))
+          const { dueAt, errorMessage } = yield* queue.get(id)
+          assert.match(errorMessage, /^bytes . . end$/u)
+          assert.isAbove(DateTime.getPartUtc(dueAt, "year"), 9000)
+          yield* queue.resolve(id, "a\u0000da", "\ud800")
+        })
+      )
+
       test.effect("keeps one entry for one saga, call and kind, however often it is added", () =>
         Effect.gen(function* () {
           const queue = yield* DeadLetterQueue

@@ -14,6 +14,10 @@ const { postgres } = servers()
 describe.skipIf(postgres === null)("real PostgreSQL", () => {
   deadLetterClaims(
     "PostgreSQL",
-    SqlDeadLetterQueue.layer.pipe(Layer.provide(PgClient.layer({ url: Redacted.make(postgres ?? "") })), Layer.orDie)
+    SqlDeadLetterQueue.layer.pipe(
+      Layer.provide(PgClient.layer({ url: Redacted.make(postgres ?? ""), maxConnections: 8 })),
+      Layer.orDie
+    ),
+    1000
   )
 })

@@ -3,7 +3,7 @@ import { readdir, rm, utimes, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Duration, Effect, Fiber, Layer, Metric, Redacted, Schedule } from "effect"
+import { Context, DateTime, Duration, Effect, Fiber, Layer, Metric, Redacted, Schedule } from "effect"
 import { DeadLetterQueue } from "effect-saga"
 import pg from "pg"
 import * as SqlDeadLetterQueue from "../../src/layers/sql/SqlDeadLetterQueue.ts"
@@ -46,7 +46,7 @@ describe.skipIf(servers().postgres === null || servers().redis === null)("dead l
             const [took, id] = yield* Effect.timed(all.queue.add(entry()))
             assert.isBelow(Duration.toMillis(took), 5000)
             assert.isFalse(yield* all.queue.drained)
-            assert.strictEqual(yield* all.queue.purge(entry().dueAt), 0)
+            assert.strictEqual(yield* all.queue.purge(DateTime.makeUnsafe("2100-01-01")), 0)
             assert.deepStrictEqual(yield* inEach(all), [[id], [id]])
             assert.strictEqual(yield* all.queue.size, 1)
             assert.strictEqual(yield* gauge, 1)
@@ -145,6 +145,37 @@ describe.skipIf(servers().postgres === null || servers().redis === null)("dead l
           "00000000-0000-8000-8000-000000000003.json.unreadable",
           "young.1.part"
         ])
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
+  it.live(
+    "that somebody parked without end are listed with the others",
+    () =>
+      Effect.gen(function* () {
+        const all = yield* world
+        const ids = yield* Effect.forEach([entry(), entry(), entry()], all.queue.add)
+        yield* promise(async () => {
+          const plain = new pg.Client(all.postgres.url)
+          await plain.connect()
+          await plain.query("UPDATE dead_letter_queue SET due_at = 'infinity' WHERE id = $1", [ids[0]])
+          await plain.query("UPDATE dead_letter_queue SET due_at = '-infinity' WHERE id = $1", [ids[1]])
+          await plain.end()
+        })
+        const listed = yield* all.queue.list()
+        assert.deepStrictEqual(
+          listed.map(({ id }) => id),
+          ids
+        )
+        const claimed = yield* all.queue.claimDue({
+          sagas: ["Write"],
+          limit: 10,
+          until: DateTime.makeUnsafe("2100-01-01")
+        })
+        assert.notInclude(
+          claimed.map(({ id }) => id),
+          ids[0]
+        )
       }).pipe(Effect.scoped),
     60_000
   )

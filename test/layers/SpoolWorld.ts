@@ -16,7 +16,8 @@ import * as RedisServer from "../servers/Redis.ts"
 const started = <A extends { readonly stop: () => Promise<void> }>(start: () => Promise<A>) =>
   Effect.acquireRelease(Effect.promise(start), (one) => Effect.promise(one.stop))
 
-export const world = Effect.gen(function* () {
+/** Without a queue: nobody drains. */
+export const bare = Effect.gen(function* () {
   const [postgres, redis] = yield* Effect.all([started(PostgresServer.start), started(RedisServer.start)], {
     concurrency: 2
   })
@@ -28,12 +29,6 @@ export const world = Effect.gen(function* () {
   const stream = makeRedisSpool(Context.get(client, Redis.Redis))
   const files = makeFileSpool(join(folder, "deep", "spool"))
   const spools = [stream, files]
-  const queue = yield* Layer.build(
-    SqlDeadLetterQueue.layerWith({ spools }).pipe(
-      Layer.provide(PgClient.layer({ url: Redacted.make(postgres.url), connectTimeout: "1 second" })),
-      Layer.orDie
-    )
-  )
   /** Of each id how many rows. */
   const rows = Effect.promise(async () => {
     const plain = new pg.Client(postgres.url)
@@ -53,16 +48,29 @@ export const world = Effect.gen(function* () {
     stream,
     files,
     spools,
-    queue: Context.get(queue, DeadLetterQueue),
     rows
   }
 })
+
+export type Bare = Effect.Success<typeof bare>
+
+export const withQueue = Effect.fnUntraced(function* (all: Bare) {
+  const queue = yield* Layer.build(
+    SqlDeadLetterQueue.layerWith({ spools: all.spools }).pipe(
+      Layer.provide(PgClient.layer({ url: Redacted.make(all.postgres.url), connectTimeout: "1 second" })),
+      Layer.orDie
+    )
+  )
+  return { ...all, queue: Context.get(queue, DeadLetterQueue) }
+})
+
+export const world = Effect.flatMap(bare, withQueue)
 
 export type World = Effect.Success<typeof world>
 export const untilDrained = ({ queue }: World) =>
   Effect.flatMap(queue.drained, (drained) => (drained ? Effect.void : Effect.fail("not yet"))).pipe(
     Effect.retry(Schedule.spaced("200 millis").pipe(Schedule.upTo({ duration: "20 seconds" })))
   )
-export const inEach = ({ spools }: World) =>
+export const inEach = ({ spools }: Bare) =>
   Effect.forEach(spools, (spool) => Effect.map(spool.waiting(1000), (letters) => letters.map(({ id }) => id).sort()))
 export const promise = (work: () => Promise<void>) => Effect.promise(work)
