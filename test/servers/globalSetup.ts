@@ -1,6 +1,10 @@
-/** Where the tests get their real servers: those named by the environment, else their own. It says which. */
+/**
+ * Where the tests get their real servers: those named by the environment, else official images if there is a container
+ * engine, else their own. It says which.
+ */
 import { execFileSync } from "node:child_process"
 import type { TestProject } from "vitest/node"
+import { engine, images, startImage } from "./Container.ts"
 import * as Neo4j from "./Neo4j.ts"
 import * as Postgres from "./Postgres.ts"
 import * as Qdrant from "./Qdrant.ts"
@@ -24,11 +28,25 @@ const started: Array<RunningServer> = []
 
 interface Source {
   readonly name: string
-  readonly variable: string
+  readonly variable: keyof typeof images
   readonly available: () => boolean
   readonly install?: () => void
   readonly start: () => Promise<RunningServer>
   readonly remedy: string
+}
+
+const containers = engine()
+
+const startOne = async (source: Source): Promise<RunningServer> => {
+  if (containers !== undefined) {
+    try {
+      return await startImage(containers, source.name, images[source.variable])
+    } catch (cause) {
+      console.error(`${source.name}: ${containers} could not start it (${cause}); starting its own`)
+    }
+  }
+  if (!source.available()) source.install?.()
+  return source.start()
 }
 
 const obtain = async (source: Source): Promise<string | null> => {
@@ -39,10 +57,9 @@ const obtain = async (source: Source): Promise<string | null> => {
   }
   const since = Date.now()
   try {
-    if (!source.available()) source.install?.()
-    const server = await source.start()
+    const server = await startOne(source)
     started.push(server)
-    console.log(`${source.name}: started on port ${server.port} in ${Date.now() - since} ms`)
+    console.log(`${server.name}: started on port ${server.port} in ${Date.now() - since} ms`)
     return server.url
   } catch (cause) {
     const sentence = `${source.name} CANNOT BE HAD, its tests are skipped: ${source.remedy} (${cause})`
