@@ -1,39 +1,17 @@
 /**
  * The document saga in an HTTP server: `node examples/http-server/main.ts`, on the embedded default, or on the real
- * servers that DATABASE_URL, REDIS_URL and QDRANT_URL name. PORT is 3000 unless said, QDRANT_SIZE (the dimension) 1536.
+ * servers that DATABASE_URL, REDIS_URL, NEO4J_URL and QDRANT_URL name. PORT is 3000 unless said; 0 is any free one.
  *
- *   POST /documents/:uuid   ingests (honours Idempotency-Key)      GET /metrics   for Prometheus
- *   GET /documents/:uuid    reads the row                          GET /health    the breakers
- *   DELETE /documents/:uuid removes
+ *   POST /documents/:uuid    ingests (honours Idempotency-Key)     GET /metrics       for Prometheus
+ *   GET /documents/:uuid     reads the row                         GET /health        the breakers
+ *   DELETE /documents/:uuid  removes (honours Idempotency-Key)     GET /openapi.json  the API
  */
 import { createServer } from "node:http"
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
-import { PgClient } from "@effect/sql-pg"
-import { Config, Effect, Layer, Redacted } from "effect"
+import { Config, Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
-import { IoRedis, QdrantRest, SagaLive, SagaMemory } from "../../src/index.ts"
-import { MemoryStores, PostgresDocumentStore, QdrantVectorStore, RedisDocumentCache } from "../../src/ingest/index.ts"
-import * as PgliteClient from "../../src/layers/sql/PgliteClient.ts"
 import { routes } from "./Routes.ts"
-
-const databaseUrl = process.env.DATABASE_URL ?? ""
-const redisUrl = process.env.REDIS_URL ?? ""
-const qdrantUrl = process.env.QDRANT_URL ?? ""
-
-const sql = databaseUrl === "" ? PgliteClient.layer : PgClient.layer({ url: Redacted.make(databaseUrl) })
-const services =
-  redisUrl === ""
-    ? Layer.merge(SagaMemory.layer, MemoryStores.layer)
-    : Layer.merge(SagaLive.layerConfig, Layer.provideMerge(RedisDocumentCache.layer, MemoryStores.layer)).pipe(
-        Layer.provide(IoRedis.layerUrl(redisUrl))
-      )
-
-const vectors = Layer.unwrap(
-  Effect.map(Config.Int("QDRANT_SIZE").pipe(Config.withDefault(1536)), (size) =>
-    QdrantVectorStore.layerWith({ size }).pipe(Layer.provide(QdrantRest.layerConfig))
-  )
-)
-const stores = Layer.merge(PostgresDocumentStore.layer, qdrantUrl === "" ? Layer.empty : vectors)
+import { servers } from "./Servers.ts"
 
 // Closing the server's scope lets running requests end: a saga is never cut in two by a deployment.
 const server = Layer.unwrap(
@@ -42,10 +20,5 @@ const server = Layer.unwrap(
   )
 )
 
-HttpRouter.serve(routes).pipe(
-  Layer.provide(Layer.provideMerge(stores, services)),
-  Layer.provide(sql),
-  Layer.provide(server),
-  Layer.launch,
-  NodeRuntime.runMain
-)
+// The databases come first: a server that listens before its handlers are there leaves early requests without an answer.
+HttpRouter.serve(routes).pipe(Layer.provide(server), Layer.provide(servers), Layer.launch, NodeRuntime.runMain)
