@@ -31,7 +31,7 @@ Step.make("bad", { ...parts, execute: () => Effect.fail(new Unlisted()) })
 // @ts-expect-error a step says how it is undone, or is retriable
 Step.make("bad", { input: Schema.String, execute: () => Effect.void })
 // @ts-expect-error a retriable step is never undone
-Step.retriable("bad", { ...parts, execute: () => Effect.fail(new Refused()) })
+Step.retriable("bad", { input: Schema.String, execute: () => Effect.void, compensate: () => Effect.void })
 const last = Step.retriable("last", { input: Schema.String, error: Refused, execute: () => Effect.fail(new Refused()) })
 
 // ---- sagas -----------------------------------------------------------------
