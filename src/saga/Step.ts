@@ -12,6 +12,39 @@
  * - A step can only be called inside the `run` of a saga that lists it; anything else does not compile.
  * - An effect that timed out may still be applied later. A store keeps it out by refusing fences below its floor;
  *   where it cannot, say `fenced: false` and a `verify` dead letter has the undo looked at again.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect, Option, Schema } from "effect"
+ * import { Saga, SagaMemory, Step } from "effect-saga"
+ *
+ * const rows = new Map([["1", "before"]])
+ * const put = Step.make("rows.put", {
+ *   input: Schema.String,
+ *   before: Schema.Option(Schema.String),
+ *   prepare: () => Effect.sync(() => Option.fromUndefinedOr(rows.get("1"))),
+ *   execute: (text) => Effect.sync(() => void rows.set("1", text)),
+ *   compensate: (_, { before }) => Effect.sync(() => Option.map(before, (text) => rows.set("1", text)))
+ * })
+ * const refuse = Step.make("refuse", {
+ *   input: Schema.String,
+ *   error: Schema.Literal("refused"),
+ *   isTransient: () => false,
+ *   execute: () => Effect.fail("refused" as const),
+ *   compensate: () => Effect.void
+ * })
+ * const save = Saga.make("Save", {
+ *   payload: Schema.String,
+ *   error: Schema.Literal("refused"),
+ *   resource: () => "1",
+ *   steps: [put, refuse],
+ *   run: (text) => Effect.andThen(put(text), refuse(text))
+ * })
+ *
+ * const error = await Effect.runPromise(Effect.flip(save.execute("after")).pipe(Effect.provide(SagaMemory.layer)))
+ * console.log(error, rows.get("1")) // refused before
+ * ```
  */
 import { type Cause, Duration, type Effect, type Option, type Schedule, Schema } from "effect"
 import type { CircuitBreaker } from "effect/persistence"

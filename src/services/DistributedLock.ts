@@ -1,4 +1,18 @@
-/** Sole ownership of named resources across processes, as a lease that is renewed while its scope is open. */
+/**
+ * Sole ownership of named resources across processes, as a lease that is renewed while its scope is open.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { DistributedLock, SagaMemory } from "effect-saga"
+ *
+ * const alone = Effect.flatMap(DistributedLock, (lock) =>
+ *   lock.withLock("document 1", "document 2")((lease) => Effect.succeed(lease.resources))
+ * )
+ * console.log(await Effect.runPromise(Effect.provide(alone, SagaMemory.layer))) // [ 'document 1', 'document 2' ]
+ * ```
+ */
 import { Context, type Duration, type Effect, type Scope } from "effect"
 import type { LockError } from "../schema/LockError.ts"
 
