@@ -11,20 +11,8 @@ import { deadLetterQueueSize } from "../../src/services/Metrics.ts"
 import { entry } from "../contract/DeadLetterQueueContract.ts"
 import { servers } from "../servers/inject.ts"
 import * as Valve from "../servers/Valve.ts"
-import { inEach, promise, untilDrained, type World, world } from "./SpoolWorld.ts"
+import { inEach, locked, promise, untilDrained, world } from "./SpoolWorld.ts"
 
-/** The table can be read, and whoever writes to it waits. */
-const locked = ({ postgres }: World) =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const locker = new pg.Client(postgres.url)
-      await locker.connect()
-      await locker.query("BEGIN")
-      await locker.query("LOCK TABLE dead_letter_queue IN EXCLUSIVE MODE")
-      return locker
-    }),
-    (locker) => promise(() => locker.end())
-  )
 const gauge = Effect.map(Metric.value(deadLetterQueueSize), ({ value }) => value)
 const eventually = (check: Effect.Effect<boolean>) =>
   Effect.retry(

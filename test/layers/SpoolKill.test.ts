@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { servers } from "../servers/inject.ts"
-import { type Bare, bare, inEach, promise, untilDrained, withQueue } from "./SpoolWorld.ts"
+import { type Bare, bare, inEach, locked, promise, untilDrained, withQueue } from "./SpoolWorld.ts"
 
 const KILLS = 5
 
@@ -38,7 +38,7 @@ const start = async ({ folder, postgres, redis }: Bare): Promise<Child> => {
 
 describe.skipIf(servers().postgres === null || servers().redis === null)("dead letters of killed processes", () => {
   it.live(
-    "are in the table, each once, whoever was killed while adding and draining them",
+    "are in the table, each once, whoever was killed while adding, inserting and draining them",
     () =>
       Effect.gen(function* () {
         const all = yield* bare
@@ -58,6 +58,17 @@ describe.skipIf(servers().postgres === null || servers().redis === null)("dead l
         const spooled = new Set([...streamed, ...filed])
         for (const id of added) assert.isTrue(spooled.has(id), `${id} was acknowledged`)
         yield* promise(all.postgres.restart)
+        const before = yield* inEach(all)
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* locked(all)
+            const drainers = yield* Effect.promise(() => Promise.all([start(all), start(all)]))
+            // Each waits for its first one to be inserted.
+            yield* Effect.promise(() => sleep(1000))
+            yield* promise(() => Promise.all(drainers.map((one) => one.kill())).then(() => {}))
+          })
+        )
+        assert.deepStrictEqual(yield* inEach(all), before)
         const left = Effect.map(inEach(all), (ids) => ids.flat().length)
         let interrupted = 0
         for (let kills = 0; kills < KILLS; kills++) {

@@ -74,3 +74,16 @@ export const untilDrained = ({ queue }: World) =>
 export const inEach = ({ spools }: Bare) =>
   Effect.forEach(spools, (spool) => Effect.map(spool.waiting(1000), (letters) => letters.map(({ id }) => id).sort()))
 export const promise = (work: () => Promise<void>) => Effect.promise(work)
+
+/** The table can be read, and whoever writes to it waits. */
+export const locked = ({ postgres }: Bare) =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const locker = new pg.Client(postgres.url)
+      await locker.connect()
+      await locker.query("BEGIN")
+      await locker.query("LOCK TABLE dead_letter_queue IN EXCLUSIVE MODE")
+      return locker
+    }),
+    (locker) => promise(() => locker.end())
+  )
