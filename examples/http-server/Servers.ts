@@ -24,13 +24,18 @@ const sagas =
 
 const graph = NEO4J_URL === "" ? Layer.empty : Neo4jGraphStore.layer.pipe(Layer.provide(Neo4jDriver.layerConfig))
 
-/** `QDRANT_SIZE` is the dimension of the vectors; 1536 unless said. */
+const collection = Config.all({
+  collection: Config.String("QDRANT_COLLECTION").pipe(Config.withDefault("documents")),
+  size: Config.Int("QDRANT_SIZE").pipe(Config.withDefault(1536))
+})
+
+/** `QDRANT_SIZE` is the dimension of the vectors, 1536 unless said; `QDRANT_COLLECTION` is "documents" unless said. */
 const vectors =
   QDRANT_URL === ""
     ? Layer.empty
     : Layer.unwrap(
-        Effect.map(Config.Int("QDRANT_SIZE").pipe(Config.withDefault(1536)), (size) =>
-          QdrantVectorStore.layerWith({ size }).pipe(Layer.provide(QdrantRest.layerConfig))
+        Effect.map(collection, (options) =>
+          QdrantVectorStore.layerWith(options).pipe(Layer.provide(QdrantRest.layerConfig))
         )
       )
 

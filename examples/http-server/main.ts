@@ -1,6 +1,6 @@
 /**
  * The document saga in an HTTP server: `node examples/http-server/main.ts`, on the embedded default, or on the real
- * servers that DATABASE_URL, REDIS_URL, NEO4J_URL and QDRANT_URL name. PORT is 3000 unless said; 0 is any free one.
+ * servers that DATABASE_URL, REDIS_URL, NEO4J_URL and QDRANT_URL name. PORT is 3000 unless said.
  *
  *   POST /documents/:uuid    ingests (honours Idempotency-Key)     GET /metrics       for Prometheus
  *   GET /documents/:uuid     reads the row                         GET /health        the breakers
@@ -8,7 +8,7 @@
  */
 import { createServer } from "node:http"
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
-import { Config, Effect, Layer } from "effect"
+import { Cause, Config, Effect, Exit, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 import { routes } from "./Routes.ts"
 import { servers } from "./Servers.ts"
@@ -21,4 +21,9 @@ const server = Layer.unwrap(
 )
 
 // The databases come first: a server that listens before its handlers are there leaves early requests without an answer.
-HttpRouter.serve(routes).pipe(Layer.provide(server), Layer.provide(servers), Layer.launch, NodeRuntime.runMain)
+const main = HttpRouter.serve(routes).pipe(Layer.provide(server), Layer.provide(servers), Layer.launch)
+
+// To be asked to end is no failure.
+NodeRuntime.runMain(main, {
+  teardown: (exit, end) => end(Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause) ? 1 : 0)
+})
