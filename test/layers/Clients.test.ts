@@ -1,0 +1,131 @@
+/** The client layers by their configuration, and everything live by its options. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Context, Effect, Layer, Redacted, Schema } from "effect"
+import * as Redis from "effect/persistence/Redis"
+import { IoRedis, Neo4j, Neo4jDriver, Saga, SagaJournal, SagaLive, Step } from "effect-saga"
+import { servers } from "../servers/inject.ts"
+
+const { neo4j, postgres, redis } = servers()
+const withConfig = (env: Record<string, string>) =>
+  Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+const ping = Effect.flatMap(Redis.Redis, (client) => client.send<string>("PING"))
+
+describe.skipIf(redis === null)("ioredis", () => {
+  const { hostname, port } = new URL(redis ?? "redis://x:1")
+
+  it.live("connects by a URL, or by host and port", () =>
+    Effect.gen(function* () {
+      for (const env of [{ REDIS_URL: redis ?? "" }, { REDIS_HOST: hostname, REDIS_PORT: port }]) {
+        assert.strictEqual(yield* ping.pipe(Effect.provide(IoRedis.layerConfig), withConfig(env)), "PONG")
+      }
+      assert.strictEqual(
+        yield* ping.pipe(Effect.provide(IoRedis.layer({ host: hostname, port: Number(port) }))),
+        "PONG"
+      )
+      assert.strictEqual(yield* ping.pipe(Effect.provide(IoRedis.layerUrl(`redis://${hostname}:${port}/3`))), "PONG")
+    })
+  )
+
+  it.live(
+    "fails with the reason for a wrong URL, a wrong password, or nobody there",
+    () =>
+      Effect.gen(function* () {
+        for (const [url, said] of [
+          ["http://x", /not a redis/],
+          ["no url", /Invalid URL/],
+          [`redis://ada:secret@${hostname}:${port}`, /WRONGPASS|AUTH|closed/],
+          ["redis://127.0.0.1:1", /ECONNREFUSED|closed/i]
+        ] as const) {
+          const error = yield* Effect.flip(
+            ping.pipe(Effect.provide(IoRedis.layerUrl(url, { retryStrategy: () => null })))
+          )
+          assert.match(String(error.cause), said)
+        }
+        const unsure = { REDIS_HOST: "127.0.0.1", REDIS_PORT: "1", REDIS_USERNAME: "ada", REDIS_PASSWORD: "secret" }
+        const exit = yield* Effect.exit(ping.pipe(Effect.provide(IoRedis.layerConfig), withConfig(unsure)))
+        assert.strictEqual(exit._tag, "Failure")
+      }),
+    20_000
+  )
+})
+
+describe.skipIf(neo4j === null)("Neo4j's driver", () => {
+  const one = Effect.flatMap(Neo4j, (db) => db.run("RETURN $n AS n, $t AS t", { n: 1, t: "x" }))
+
+  it.live("connects by its configuration, with or without a user, to a database by name", () =>
+    Effect.gen(function* () {
+      for (const env of [
+        { NEO4J_URL: neo4j ?? "" },
+        { NEO4J_URL: neo4j ?? "", NEO4J_USER: "neo4j", NEO4J_PASSWORD: "any" },
+        { NEO4J_URL: neo4j ?? "", NEO4J_USER: "neo4j" }
+      ]) {
+        assert.deepStrictEqual(yield* one.pipe(Effect.provide(Neo4jDriver.layerConfig), withConfig(env)), [
+          { n: 1, t: "x" }
+        ])
+      }
+      const named = Neo4jDriver.layer({ url: neo4j ?? "", database: "neo4j", user: "a", password: Redacted.make("b") })
+      assert.strictEqual((yield* one.pipe(Effect.provide(named))).length, 1)
+    })
+  )
+
+  it.live(
+    "knows a wrong statement from a database that is not there",
+    () =>
+      Effect.gen(function* () {
+        const wrong = yield* Effect.flip(
+          Effect.flatMap(Neo4j, (db) => db.run("RETRUN 1")).pipe(
+            Effect.provide(Neo4jDriver.layer({ url: neo4j ?? "" }))
+          )
+        )
+        assert.deepStrictEqual([wrong.transient, wrong.maybeApplied], [false, false])
+        assert.match(wrong.message, /Neo\.ClientError\.Statement\.SyntaxError/)
+        const gone = yield* Effect.flip(one.pipe(Effect.provide(Neo4jDriver.layer({ url: "bolt://127.0.0.1:1" }))))
+        assert.deepStrictEqual([gone.transient, gone.maybeApplied], [true, true])
+      }),
+    20_000
+  )
+})
+
+describe.skipIf(redis === null || postgres === null)("everything live", () => {
+  const clients = Layer.merge(IoRedis.layerUrl(redis ?? ""), PgClient.layer({ url: Redacted.make(postgres ?? "") }))
+  const step = Step.make("step", {
+    input: Schema.String,
+    dependency: "postgres",
+    execute: () => Effect.void,
+    compensate: () => Effect.void
+  })
+  const saga = Saga.make("Live", { payload: Schema.String, resource: (id) => id, steps: [step], run: (id) => step(id) })
+  let ids = 0
+
+  for (const [env, keeps] of [
+    [{}, false],
+    [{ SAGA_JOURNAL: "sql" }, true],
+    [{ SAGA_JOURNAL: "redis", SAGA_SHARED_BREAKERS: "true" }, true],
+    [{ SAGA_LOCKING: "false", SAGA_IDEMPOTENCY: "false" }, false],
+    [{ SAGA_BREAKERS: "false", SAGA_RETRIES: "false", SAGA_DEAD_LETTERS: "false" }, false],
+    [{ SAGA_LOCK_LEASE: "3 seconds", SAGA_LOCK_WAIT: "1 second", SAGA_IDEMPOTENCY_TTL: "1 hour" }, false]
+  ] as const) {
+    it.live(`runs a saga with ${JSON.stringify(env)}`, () =>
+      Effect.gen(function* () {
+        const built = yield* Layer.build(Layer.fresh(SagaLive.layerConfig).pipe(Layer.provide(clients))).pipe(
+          withConfig(env)
+        )
+        assert.strictEqual(Context.get(built, SagaJournal).keeps, keeps)
+        const id = `live ${process.pid} ${++ids}`
+        const receipt = yield* Effect.provideContext(saga.executeReceipt(id), built)
+        const again = yield* Effect.provideContext(saga.executeReceipt(id), built)
+        assert.deepStrictEqual([receipt.replayed, again.replayed], [false, !("SAGA_IDEMPOTENCY" in env)])
+      }).pipe(Effect.scoped)
+    )
+  }
+
+  it.live("says which setting is wrong", () =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(
+        Layer.build(SagaLive.layerConfig.pipe(Layer.provide(clients))).pipe(withConfig({ SAGA_JOURNAL: "paper" }))
+      )
+      assert.match(String(exit), /JOURNAL|paper/)
+    }).pipe(Effect.scoped)
+  )
+})

@@ -1,0 +1,132 @@
+/** What errors say, and how keys, hashes and payloads are made. */
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Exit } from "effect"
+import {
+  CompensationError,
+  DeadLetterError,
+  FloorRefused,
+  IdempotencyError,
+  IdempotencyStoreError,
+  InvalidKey,
+  InvalidPayload,
+  InvalidResource,
+  JournalError,
+  KeyReused,
+  LockError,
+  LockLost,
+  LockStoreError,
+  LockTimeout,
+  OutcomeUnknown,
+  RecordUnreadable,
+  ResourceUnsettled,
+  ResultNotKept,
+  SagaTimeout,
+  StepTimeout
+} from "effect-saga"
+import { canonicalJson } from "../src/schema/CanonicalJson.ts"
+import { bucket, derivedUuid } from "../src/schema/Digest.ts"
+import { invalidKey } from "../src/schema/IdempotencyKey.ts"
+import { resourceNames } from "../src/schema/Resource.ts"
+import { scheduleOf, seedOf } from "../src/testing/Fault.ts"
+
+const second = Duration.seconds(1)
+const cause = new Error("why")
+
+describe("an error says what was wrong", () => {
+  const said: ReadonlyArray<readonly [Error, RegExp]> = [
+    [new LockError({ reason: new LockTimeout({ resource: "r", waited: second }) }), /r is held by another.*Try again/],
+    [new LockError({ reason: new LockLost({ resource: "r", fence: 7 }) }), /lease 7 on r ended/],
+    [
+      new LockError({ reason: new ResourceUnsettled({ resource: "r", sagaIds: ["a", "b"] }) }),
+      /unfinished sagas.*a, b/
+    ],
+    [new LockError({ reason: new LockStoreError({ cause }) }), /could not be reached.*why/],
+    [new LockError({ reason: new InvalidResource({ problem: "too long" }) }), /too long/],
+    [new IdempotencyError({ reason: new KeyReused({ key: "k" }) }), /k was used before.*choose a new key/],
+    [new IdempotencyError({ reason: new InvalidKey({ problem: "not printable" }) }), /not printable/],
+    [
+      new IdempotencyError({ reason: new ResultNotKept({ key: "k", sagaId: "s" }) }),
+      /saga s, whose result was not kept/
+    ],
+    [new IdempotencyError({ reason: new RecordUnreadable({ key: "k", problem: "old" }) }), /cannot be read: old/],
+    [new IdempotencyError({ reason: new IdempotencyStoreError({ cause }) }), /could not be reached.*why/],
+    [new DeadLetterError({ reason: { _tag: "NotFound", id: "i" } }), /no dead letter i/],
+    [
+      new DeadLetterError({ reason: { _tag: "NotRedrivable", id: "i", problem: "closed" } }),
+      /i cannot be redriven: closed/
+    ],
+    [new DeadLetterError({ reason: { _tag: "StoreError", cause } }), /could not be reached.*why/],
+    [new JournalError({ operation: "append", cause }), /could not append.*why/],
+    [new StepTimeout({ step: "a", after: second }), /a did not answer within/],
+    [new SagaTimeout({ saga: "A", after: second }), /A did not end within/],
+    [new OutcomeUnknown({ sagaId: "s" }), /whether its end was stored is not known/],
+    [new InvalidPayload({ saga: "A", problem: "no id" }), /payload of A is not valid: no id/],
+    [new FloorRefused({ store: "pg", thing: "1", floor: 9, fence: 8 }), /pg refused 1: its floor 9/],
+    [
+      new CompensationError({ saga: "A", sagaId: "s", cause, failures: [{ step: "a", deadLetterId: "d", cause }] }),
+      /A s failed and could not be undone in: a \(dead letter d\)/
+    ]
+  ]
+  for (const [error, message] of said) {
+    it(`${error.name}: ${message.source}`, () => {
+      assert.match(error.message, message)
+    })
+  }
+})
+
+describe("canonical JSON", () => {
+  it.effect("is the same whatever the order of members, and refuses what JSON cannot carry", () =>
+    Effect.gen(function* () {
+      const forms = [
+        { b: [1, { d: null, c: "ü" }], a: 1 },
+        { a: 1, b: [1, { c: "ü", d: null }] }
+      ]
+      const [one, other] = yield* Effect.forEach(forms, canonicalJson)
+      assert.strictEqual(one, other)
+      assert.strictEqual(yield* canonicalJson(undefined), "null")
+      const cycle: Record<string, unknown> = {}
+      cycle.self = cycle
+      for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, "\ud800", cycle, 1n]) {
+        const exit = yield* Effect.exit(canonicalJson(bad))
+        assert.isTrue(Exit.isFailure(exit), String(typeof bad))
+      }
+    })
+  )
+})
+
+describe("keys and names", () => {
+  it("are 1 to 255 printable characters", () => {
+    for (const good of ["a", " ", "~".repeat(255)]) assert.isUndefined(invalidKey(good))
+    for (const bad of ["", "a".repeat(256), "line\nbreak", "ü"]) assert.instanceOf(invalidKey(bad), IdempotencyError)
+  })
+
+  it("of resources are sorted, without repeats, neither empty nor endless", () => {
+    assert.deepStrictEqual(resourceNames(["b", "a", "b"]), ["a", "b"])
+    for (const bad of [[], [""], ["a".repeat(1025)]]) assert.instanceOf(resourceNames(bad), LockError)
+  })
+
+  it("derive ids that are UUIDs, equal for equal parts and for no others", () => {
+    assert.match(derivedUuid("a", "b"), /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+    assert.strictEqual(derivedUuid("a", "b"), derivedUuid("a", "b"))
+    assert.notStrictEqual(derivedUuid("a", "b"), derivedUuid("ab", ""))
+    assert.isBelow(bucket("any"), 1024)
+  })
+})
+
+describe("the seed of a schedule", () => {
+  it("reads back as what it was made of", () => {
+    for (const schedule of [
+      { faults: [], second: false },
+      {
+        faults: [
+          { at: 3, fault: "fail" },
+          { at: 12, fault: "crashAfter" }
+        ],
+        second: true
+      }
+    ] as const) {
+      assert.deepStrictEqual(scheduleOf(seedOf(schedule)), schedule)
+    }
+    for (const bad of ["", "fail", "fail@x", "nothing@1", "fail@1,"]) assert.isUndefined(scheduleOf(bad))
+  })
+})
