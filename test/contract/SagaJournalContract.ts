@@ -222,6 +222,32 @@ export const sagaJournalContract = (name: string, layer: Layer.Layer<never, unkn
         })
       )
 
+      test.effect("bears what JSON has and a database may not: NUL and half a character", () =>
+        Effect.gen(function* () {
+          const journal = yield* SagaJournal
+          const odd = { nul: "a\u0000b", half: "\ud800", "~json": "1" }
+          const saga = sagaOn([own("r")], { payload: odd })
+          const records: ReadonlyArray<JournalRecord> = [
+            {
+              _tag: "Started",
+              call: 0,
+              parent: null,
+              kind: "undoable",
+              path: "a",
+              fence: T,
+              input: odd,
+              before: [odd]
+            },
+            { _tag: "Done", call: 0, finished: 0, output: odd.nul },
+            { _tag: "Failed", call: 0, untouched: false, error: odd }
+          ]
+          yield* journal.open(saga)
+          yield* journal.append(saga, T, records)
+          const found = yield* journal.get(saga.sagaId)
+          assert.deepStrictEqual([found?.payload, found?.records], [odd, records])
+        })
+      )
+
       test.effect("bears a payload of a megabyte", () =>
         Effect.gen(function* () {
           const journal = yield* SagaJournal

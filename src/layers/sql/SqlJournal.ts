@@ -13,6 +13,7 @@ import { Journal, type JournalFilter, JournalRecord, SagaOutcome, SagaStatus } f
 import { JournalError } from "../../schema/JournalError.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
 import { makeGroupCommit } from "./GroupCommit.ts"
+import { fromJsonb, toJsonb, toText } from "./Jsonb.ts"
 import { migrate } from "./Migrations.ts"
 
 /** One change of a journal, as `saga_journal_apply` takes it. */
@@ -48,6 +49,21 @@ const COLUMNS = `j.saga_id AS "sagaId", j.saga, j.version, j.resources, j.fence:
   j.problem, j.key, j.derived, j.fingerprint, j.payload, j.result, coalesce(r.records, '[]') AS records,
   ${time("j.opened_at")} AS "openedAt", ${time("greatest(j.updated_at, r.written_at)")} AS "updatedAt"`
 
+/** A record with its values changed, for or from what `jsonb` can hold. */
+const withValues = (record: JournalRecord, change: (value: unknown) => unknown): JournalRecord => {
+  switch (record._tag) {
+    case "Started":
+      return { ...record, input: change(record.input), before: change(record.before) }
+    case "Done":
+      return { ...record, output: change(record.output) }
+    case "Failed":
+      return { ...record, error: change(record.error) }
+    default:
+      return record
+  }
+}
+const storable = (records: ReadonlyArray<JournalRecord>) => records.map((record) => withValues(record, toJsonb))
+
 const Refusal = Schema.Array(Schema.String)
 
 const make = Effect.gen(function* () {
@@ -74,7 +90,14 @@ const make = Effect.gen(function* () {
         ) r ON true
         WHERE ${where} ORDER BY ${order} LIMIT ${limit}`
       const decoded = yield* Schema.decodeUnknownEffect(Schema.Array(Row))(rows)
-      return decoded.map((row) => new Journal({ ...row, records: row.records.flat() }))
+      return decoded.map(
+        (row) =>
+          new Journal({
+            ...row,
+            payload: fromJsonb(row.payload),
+            records: row.records.flat().map((record) => withValues(record, fromJsonb))
+          })
+      )
     },
     Effect.mapError(failed("read"))
   )
@@ -108,7 +131,10 @@ const make = Effect.gen(function* () {
     open: Effect.fnUntraced(function* (saga) {
       while (true) {
         const others = yield* Effect.mapError(
-          Effect.flatMap(apply({ op: "open", ...saga }), Schema.decodeUnknownEffect(Refusal)),
+          Effect.flatMap(
+            apply({ op: "open", ...saga, payload: toJsonb(saga.payload) }),
+            Schema.decodeUnknownEffect(Refusal)
+          ),
           failed("open")
         )
         if (others.length === 0) return []
@@ -117,13 +143,14 @@ const make = Effect.gen(function* () {
         if (unfinished.length > 0) return unfinished
       }
     }),
-    append: ({ sagaId }, owner, records) => asked({ op: "append", sagaId, owner, records }),
-    close: ({ sagaId }, owner, records, end) => asked({ op: "close", sagaId, owner, records, ...end }),
+    append: ({ sagaId }, owner, records) => asked({ op: "append", sagaId, owner, records: storable(records) }),
+    close: ({ sagaId }, owner, records, end) =>
+      asked({ op: "close", sagaId, owner, records: storable(records), ...end }),
     claim: ({ sagaId }, from, to) => asked({ op: "claim", sagaId, from, to }),
     note: ({ sagaId }, problem) =>
       Effect.asVoid(
         Effect.mapError(
-          sql`UPDATE saga_journal SET problem = ${problem} WHERE saga_id = ${sagaId} AND status <> 'finished'`,
+          sql`UPDATE saga_journal SET problem = ${toText(problem)} WHERE saga_id = ${sagaId} AND status <> 'finished'`,
           failed("note")
         )
       ),
