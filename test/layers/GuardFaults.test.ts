@@ -10,6 +10,7 @@ import * as RedisIdempotency from "../../src/layers/redis/RedisIdempotency.ts"
 import { fenceKey, lockKey, openKey, recordKey, waitingKey, writerKey } from "../../src/layers/redis/RedisKeys.ts"
 import * as RedisLock from "../../src/layers/redis/RedisLock.ts"
 import { bucket } from "../../src/schema/Digest.ts"
+import { sagaGuardContract } from "../contract/SagaGuardContract.ts"
 import { servers } from "../servers/inject.ts"
 
 const url = servers().redis ?? ""
@@ -226,4 +227,38 @@ describe.skipIf(servers().redis === null)("the guard", () => {
       assert.isDefined(redis)
     }).pipe(Effect.scoped)
   )
+})
+
+describe.skipIf(servers().redis === null)("on a cluster", () => {
+  const layer = ComposedGuard.layer.pipe(
+    Layer.provide([RedisLock.layer, RedisIdempotency.layerWith({ cluster: true })]),
+    Layer.provide(redisLayer),
+    Layer.orDie
+  )
+  sagaGuardContract("composed, tag by tag", layer)
+
+  it.layer(RedisIdempotency.layerWith({ cluster: true }).pipe(Layer.provide(redisLayer), Layer.orDie), {
+    excludeTestServices: true
+  })((test) => {
+    test.effect("a request of several hash tags is admitted, ended and voided in all of them", () =>
+      Effect.gen(function* () {
+        const idempotency = yield* Idempotency
+        const resources = apart()
+        const one = request(resources)
+        yield* idempotency.begin(one, leaseOf(resources, T))
+        yield* idempotency.end(one, leaseOf(resources, T), result)
+        yield* idempotency.end(one, leaseOf(resources, T), result)
+        assert.strictEqual(yield* idempotency.lookup(one), result.text)
+        const again = yield* idempotency.begin({ ...one, sagaId: own("saga") }, leaseOf(resources, T + 1))
+        assert.strictEqual(again._tag, "Replayed")
+        const other = request([resources[1]])
+        yield* idempotency.begin(other, leaseOf([resources[1]], T + 2))
+        assert.isUndefined(yield* idempotency.lookup(one), "another wrote one of the resources since")
+        const late = yield* Effect.exit(idempotency.end(request(resources), leaseOf(resources, T), result))
+        assert.strictEqual(tagOf(late), "LockLost")
+        const refused = yield* Effect.exit(idempotency.begin(request(resources), leaseOf(resources, T)))
+        assert.strictEqual(tagOf(refused), "LockLost")
+      })
+    )
+  })
 })
