@@ -31,10 +31,17 @@ export interface Options {
   readonly parallel?: boolean
 }
 
+/** A choice of the program, not of its settings: it decides what the saga needs and what it is called. */
+export interface WithKnowledge {
+  readonly knowledgeGraph: true
+}
+interface WithoutKnowledge {
+  readonly knowledgeGraph?: false
+}
+
 const concurrency = ({ parallel = false }: Options) => (parallel ? "unbounded" : 1)
 
-/** Into PostgreSQL, Neo4j, Qdrant and Redis. */
-export const make = (options: Options = {}) =>
+const withoutKnowledge = (options: Options) =>
   Saga.make("IngestDocument", {
     ...ingesting,
     steps: [evict, upsertRow, mergeNode, upsertVector, fillCache],
@@ -48,46 +55,63 @@ export const make = (options: Options = {}) =>
     })
   })
 
-/** Into the knowledge graph too: Graphiti. */
-export const makeWithKnowledge = (options: Options = {}) =>
+// Another name: a result recorded before the graph was asked for must not keep the document from it.
+const withKnowledge = (options: Options) =>
   Saga.make("IngestDocumentWithKnowledge", {
     ...ingesting,
     steps: [evict, upsertRow, mergeNode, upsertVector, addEpisode, fillCache],
     run: Effect.fnUntraced(function* (document) {
       yield* evict(document.uuid)
-      yield* Effect.all([upsertRow(document), mergeNode(document), upsertVector(document)], {
+      // One by one the knowledge graph is last: it is the slowest, and cannot refuse what comes late.
+      yield* Effect.all([upsertRow(document), mergeNode(document), upsertVector(document), addEpisode(document)], {
         concurrency: concurrency(options)
       })
-      // Last of those that can be undone: it can least refuse what comes late.
-      yield* addEpisode(document)
       yield* fillCache(document)
       return { uuid: document.uuid }
     })
   })
 
+/** Into PostgreSQL, Neo4j, Qdrant and Redis; into the knowledge graph too, as another saga, when asked. */
+export function make(options: Options & WithKnowledge): ReturnType<typeof withKnowledge>
+export function make(options?: Options & WithoutKnowledge): ReturnType<typeof withoutKnowledge>
+export function make(options: Options & (WithKnowledge | WithoutKnowledge) = {}) {
+  return options.knowledgeGraph === true ? withKnowledge(options) : withoutKnowledge(options)
+}
+
 export const ingestDocument = make()
 
-export const removeDocument = Saga.make("RemoveDocument", {
-  ...removing,
-  steps: [evict, removeRow, removeNode, removeVector],
-  run: Effect.fnUntraced(function* ({ uuid }) {
-    yield* evict(uuid)
-    yield* removeVector(uuid)
-    yield* removeNode(uuid)
-    yield* removeRow(uuid)
-    return { uuid }
+const removeWithoutKnowledge = () =>
+  Saga.make("RemoveDocument", {
+    ...removing,
+    steps: [evict, removeRow, removeNode, removeVector],
+    run: Effect.fnUntraced(function* ({ uuid }) {
+      yield* evict(uuid)
+      yield* removeVector(uuid)
+      yield* removeNode(uuid)
+      yield* removeRow(uuid)
+      return { uuid }
+    })
   })
-})
 
-export const removeDocumentWithKnowledge = Saga.make("RemoveDocumentWithKnowledge", {
-  ...removing,
-  steps: [evict, removeRow, removeNode, removeVector, removeEpisodes],
-  run: Effect.fnUntraced(function* ({ uuid }) {
-    yield* evict(uuid)
-    yield* removeVector(uuid)
-    yield* removeNode(uuid)
-    yield* removeRow(uuid)
-    yield* removeEpisodes(uuid)
-    return { uuid }
+const removeWithKnowledge = () =>
+  Saga.make("RemoveDocumentWithKnowledge", {
+    ...removing,
+    steps: [evict, removeRow, removeNode, removeVector, removeEpisodes],
+    run: Effect.fnUntraced(function* ({ uuid }) {
+      yield* evict(uuid)
+      yield* removeVector(uuid)
+      yield* removeNode(uuid)
+      yield* removeRow(uuid)
+      yield* removeEpisodes(uuid)
+      return { uuid }
+    })
   })
-})
+
+/** Out of all of them; out of the knowledge graph too when asked. */
+export function makeRemove(options: WithKnowledge): ReturnType<typeof removeWithKnowledge>
+export function makeRemove(options?: WithoutKnowledge): ReturnType<typeof removeWithoutKnowledge>
+export function makeRemove(options: WithKnowledge | WithoutKnowledge = {}) {
+  return options.knowledgeGraph === true ? removeWithKnowledge() : removeWithoutKnowledge()
+}
+
+export const removeDocument = makeRemove()

@@ -7,8 +7,11 @@ import type { Step } from "../index.ts"
 import type { Document } from "./Document.ts"
 import type { StoreError } from "./StoreError.ts"
 
-/** `name` is our key: the document, the saga and its call. The graph gives its own ids, and only afterwards. */
-export const Episode = Schema.Struct({ name: Schema.String, content: Schema.String })
+/**
+ * `name` is our key: the document, the saga and its call. The graph gives its own ids, and only afterwards. `at` says
+ * since when it is known, as ISO 8601.
+ */
+export const Episode = Schema.Struct({ name: Schema.String, content: Schema.String, at: Schema.String })
 export type Episode = typeof Episode.Type
 
 /** The names of a document's episodes begin with this. */
@@ -16,6 +19,8 @@ export const episodePrefix = (uuid: string): string => `${uuid}@`
 
 export const episodeName = (uuid: string, run: Step.SagaRun["Service"]): string =>
   `${episodePrefix(uuid)}${run.sagaId}/${run.call}`
+
+export const episodeContent = ({ body, title }: Document): string => `${title}\n\n${body}`
 
 export class KnowledgeGraph extends Context.Service<
   KnowledgeGraph,
@@ -28,7 +33,7 @@ export class KnowledgeGraph extends Context.Service<
     readonly withdraw: (uuid: string) => Effect.Effect<void, StoreError, Step.SagaRun>
     /** Takes away all episodes of the document. */
     readonly remove: (uuid: string) => Effect.Effect<void, StoreError, Step.SagaRun>
-    /** Adds those that are missing, under the names they had. */
+    /** Adds those that are missing, with the names and times they had. */
     readonly restore: (episodes: ReadonlyArray<Episode>) => Effect.Effect<void, StoreError, Step.SagaRun>
   }
 >()("effect-saga/ingest/KnowledgeGraph") {}

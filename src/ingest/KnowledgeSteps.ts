@@ -10,9 +10,11 @@ const policy = {
   dependency: "graphiti",
   isTransient: (error: StoreError) => error.transient,
   notApplied: (error: StoreError) => error.applied === "no",
+  // A language model reads each episode before it appears.
+  timeout: "60 seconds",
   // It has no floors: what was still on its way when it was undone may appear afterwards.
   fenced: false
-}
+} as const
 
 export const addEpisode = Step.make("graphiti.add", {
   ...policy,

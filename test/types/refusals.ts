@@ -16,7 +16,7 @@ runs(ingestDocument.execute(document).pipe(Effect.provide(SagaMemory.layer)))
 // @ts-expect-error lock, guard, breakers and dead letters are missing
 runs(ingestDocument.execute(document).pipe(Effect.provide(MemoryStores.layer)))
 
-const knowing = Ingest.makeWithKnowledge()
+const knowing = Ingest.make({ knowledgeGraph: true })
 runs(knowing.execute(document).pipe(Effect.provide([everything, MemoryKnowledgeGraph.layer])))
 // @ts-expect-error only who asks for the knowledge graph needs it, and he does
 runs(knowing.execute(document).pipe(Effect.provide(everything)))

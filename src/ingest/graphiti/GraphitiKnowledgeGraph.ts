@@ -8,15 +8,17 @@
  *
  * **Gotchas**
  *
- * Graphiti neither compares nor keeps tombstones: an episode that was still on its way when its saga was undone may
- * appear later. The step says so (`fenced: false`), and a `verify` dead letter has the undo looked at again. Episodes are
- * looked for among the `lastN` newest of the group (10,000 unless said).
+ * - Graphiti neither compares nor keeps tombstones: an episode that was still on its way when its saga was undone may
+ *   appear later. The step says so (`fenced: false`), and a `verify` dead letter has the undo looked at again.
+ * - An episode whose reply was lost may be stored twice; the second goes when a call or an undo sees it.
+ * - Episodes are looked for among the `lastN` newest of the group (10,000 unless said).
  */
-import { Config, DateTime, Duration, Effect, Layer, Option, type Redacted, Schedule, Schema } from "effect"
-import { HttpClient, type HttpClientError, HttpClientRequest, type HttpClientResponse } from "effect/http"
+import { Config, Duration, Effect, Layer, Option, type Redacted, Schedule } from "effect"
+import { HttpClient } from "effect/http"
 import { Step } from "../../index.ts"
-import { type Episode, episodeName, episodePrefix, KnowledgeGraph } from "../KnowledgeGraph.ts"
-import { Rejected, StoreError, Unavailable } from "../StoreError.ts"
+import { type Episode, episodeContent, episodeName, episodePrefix, KnowledgeGraph } from "../KnowledgeGraph.ts"
+import type { StoreError } from "../StoreError.ts"
+import { type Message, makeGraphitiRest, type StoredEpisode, unavailable, withApplied } from "./GraphitiRest.ts"
 
 export interface Options {
   /** Such as `http://127.0.0.1:8000`. */
@@ -25,120 +27,98 @@ export interface Options {
   readonly group?: string
   /** Sent as a bearer token. */
   readonly apiKey?: Redacted.Redacted
-  /** How long an accepted episode may take to appear; 8 seconds unless said, which is less than a step's limit. */
+  /**
+   * How long an accepted episode may take to appear: a language model reads it first. 50 seconds unless said, which is
+   * less than the limit of the step (60 seconds).
+   */
   readonly patience?: Duration.Input
   readonly lastN?: number
 }
 
-const Stored = Schema.Struct({ uuid: Schema.String, name: Schema.String, content: Schema.String })
-const Episodes = Schema.Array(Stored)
+/** Less than the limit of one attempt to undo, which is 30 seconds. */
+const PATIENCE_TO_UNDO = Duration.seconds(25)
+/** The list is long, so it is not asked for more often than needed. */
+const looking = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("2 seconds")])
 
 const make = Effect.fnUntraced(function* (options: Options) {
-  const { apiKey, group = "documents", lastN = 10_000 } = options
-  const patience = Duration.fromInputUnsafe(options.patience ?? "8 seconds")
-  const client = HttpClient.mapRequest(yield* HttpClient.HttpClient, (request) => {
-    const at = HttpClientRequest.prependUrl(request, options.url)
-    return apiKey === undefined ? at : HttpClientRequest.bearerToken(at, apiKey)
+  const patience = Duration.fromInputUnsafe(options.patience ?? "50 seconds")
+  const rest = makeGraphitiRest(yield* HttpClient.HttpClient, {
+    url: options.url,
+    group: options.group ?? "documents",
+    apiKey: options.apiKey,
+    lastN: options.lastN ?? 10_000
   })
 
-  const unavailable = (operation: string, cause: unknown) =>
-    new StoreError({
-      store: "graphiti",
-      operation,
-      transient: true,
-      applied: "unknown",
-      reason: new Unavailable({ cause })
-    })
-  /** What it says no to was not done; what failed in it, or on the way, may have been. */
-  const ask = Effect.fnUntraced(function* (
+  const stored = (operation: string, matches: (name: string) => boolean) =>
+    Effect.map(rest.list(operation), (all) => all.filter(({ name }) => matches(name)))
+
+  /** Once one is gone, a failure no longer means that nothing was changed. */
+  const removeEach = Effect.fnUntraced(function* (
     operation: string,
-    request: HttpClientRequest.HttpClientRequest
-  ): Effect.fn.Return<Option.Option<HttpClientResponse.HttpClientResponse>, StoreError> {
-    const response = yield* Effect.mapError(client.execute(request), (error: HttpClientError.HttpClientError) =>
-      unavailable(operation, error)
-    )
-    if (response.status === 404) return Option.none()
-    if (response.status < 300) return Option.some(response)
-    const text = yield* Effect.orElseSucceed(response.text, () => "")
-    const problem = `it answered ${response.status} ${text.slice(0, 500)}`
-    if (response.status >= 500) return yield* unavailable(operation, new Error(problem))
-    const busy = response.status === 429 || response.status === 408
-    return yield* new StoreError({
-      store: "graphiti",
-      operation,
-      transient: busy,
-      applied: "no",
-      reason: busy ? new Unavailable({ cause: new Error(problem) }) : new Rejected({ problem })
-    })
-  })
-
-  const stored = Effect.fnUntraced(function* (operation: string, matches: (name: string) => boolean) {
-    const path = `/episodes/${encodeURIComponent(group)}`
-    const answer = yield* ask(
-      operation,
-      HttpClientRequest.get(path).pipe(HttpClientRequest.setUrlParam("last_n", `${lastN}`))
-    )
-    if (Option.isNone(answer)) return []
-    const all = yield* Effect.mapError(
-      Effect.flatMap(answer.value.json, Schema.decodeUnknownEffect(Episodes)),
-      (cause) => unavailable(operation, cause)
-    )
-    return all.filter(({ name }) => matches(name))
-  })
-
-  const put = Effect.fnUntraced(function* (operation: string, { content, name }: Episode) {
-    const there = Effect.map(
-      stored(operation, (one) => one === name),
-      (found) => found.length > 0
-    )
-    if (yield* there) return
-    const timestamp = DateTime.formatIso(yield* DateTime.now)
-    const message = {
-      name,
-      content,
-      timestamp,
-      role_type: "system",
-      role: "document",
-      source_description: "effect-saga"
+    episodes: ReadonlyArray<StoredEpisode>
+  ): Effect.fn.Return<void, StoreError> {
+    for (const [index, { uuid }] of episodes.entries()) {
+      const removed = rest.remove(operation, uuid)
+      yield* index === 0 ? removed : Effect.mapError(removed, withApplied("unknown"))
     }
-    yield* ask(
-      operation,
-      HttpClientRequest.post("/messages").pipe(
-        HttpClientRequest.bodyJsonUnsafe({ group_id: group, messages: [message] })
-      )
-    )
-    yield* Effect.flatMap(there, (seen) =>
-      seen ? Effect.void : Effect.fail(unavailable(operation, new Error("it was accepted and has not appeared yet")))
+  })
+  const removeAll = (operation: string, matches: (name: string) => boolean) =>
+    Effect.flatMap(stored(operation, matches), (found) => removeEach(operation, found))
+
+  /** Those that cannot be seen yet; of one that is there twice the later goes. */
+  const missing = Effect.fnUntraced(function* (
+    operation: string,
+    messages: ReadonlyArray<Message>
+  ): Effect.fn.Return<ReadonlyArray<Message>, StoreError> {
+    const wanted = new Set(messages.map(({ name }) => name))
+    const seen = new Set<string>()
+    const repeated: Array<StoredEpisode> = []
+    for (const episode of yield* stored(operation, (name) => wanted.has(name))) {
+      if (seen.has(episode.name)) repeated.push(episode)
+      seen.add(episode.name)
+    }
+    yield* removeEach(operation, repeated)
+    return messages.filter(({ name }) => !seen.has(name))
+  })
+
+  const put = Effect.fnUntraced(function* (
+    operation: string,
+    messages: ReadonlyArray<Message>,
+    within: Duration.Duration
+  ): Effect.fn.Return<void, StoreError> {
+    const absent = yield* missing(operation, messages)
+    if (absent.length === 0) return
+    yield* rest.post(operation, absent)
+    // Not transient: another attempt would post it again, and it would be there twice.
+    const late = unavailable(operation, new Error("it was accepted and has not appeared yet"), false)
+    yield* Effect.flatMap(missing(operation, absent), (left) =>
+      left.length === 0 ? Effect.void : Effect.fail(late)
     ).pipe(
-      Effect.retry(
-        Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("500 millis")]).pipe(
-          Schedule.upTo({ duration: patience })
-        )
-      )
+      Effect.retry({ schedule: looking, while: (error) => error === late || error.transient }),
+      Effect.timeoutOrElse({ duration: within, orElse: () => Effect.fail(late) }),
+      Effect.mapError(withApplied("unknown"))
     )
-  })
-
-  const removeAll = Effect.fnUntraced(function* (operation: string, matches: (name: string) => boolean) {
-    for (const { uuid } of yield* stored(operation, matches)) {
-      // One that is gone already is gone.
-      yield* ask(operation, HttpClientRequest.delete(`/episode/${encodeURIComponent(uuid)}`))
-    }
   })
 
   return KnowledgeGraph.of({
     episodes: (uuid) =>
       Effect.map(
         stored("find", (name) => name.startsWith(episodePrefix(uuid))),
-        (found) => found.map(({ content, name }) => ({ content, name }))
+        (found) => found.map(({ content, name, valid_at }): Episode => ({ name, content, at: valid_at }))
       ),
     add: (document) =>
       Effect.flatMap(Step.SagaRun, (run) =>
-        put("add", { name: episodeName(document.uuid, run), content: `${document.title}\n\n${document.body}` })
+        put("add", [{ name: episodeName(document.uuid, run), content: episodeContent(document) }], patience)
       ),
     withdraw: (uuid) =>
       Effect.flatMap(Step.SagaRun, (run) => removeAll("withdraw", (name) => name === episodeName(uuid, run))),
     remove: (uuid) => removeAll("remove", (name) => name.startsWith(episodePrefix(uuid))),
-    restore: (missing) => Effect.forEach(missing, (episode) => put("restore", episode), { discard: true })
+    restore: (episodes) =>
+      put(
+        "restore",
+        episodes.map(({ at, content, name }) => ({ name, content, timestamp: at })),
+        Duration.min(patience, PATIENCE_TO_UNDO)
+      )
   })
 })
 

@@ -1,7 +1,7 @@
 /** The knowledge graph within one process. */
-import { Effect, Layer } from "effect"
+import { DateTime, Effect, Layer } from "effect"
 import { Step } from "../../index.ts"
-import { type Episode, episodeName, episodePrefix, KnowledgeGraph } from "../KnowledgeGraph.ts"
+import { type Episode, episodeContent, episodeName, episodePrefix, KnowledgeGraph } from "../KnowledgeGraph.ts"
 
 const make = (): KnowledgeGraph["Service"] => {
   const episodes = new Map<string, Episode>()
@@ -11,8 +11,10 @@ const make = (): KnowledgeGraph["Service"] => {
   }
   return {
     episodes: (uuid) => Effect.sync(() => of(uuid)),
-    add: (document) =>
-      Effect.map(Step.SagaRun, (run) => put({ name: episodeName(document.uuid, run), content: document.body })),
+    add: Effect.fnUntraced(function* (document) {
+      const name = episodeName(document.uuid, yield* Step.SagaRun)
+      put({ name, content: episodeContent(document), at: DateTime.formatIso(yield* DateTime.now) })
+    }),
     withdraw: (uuid) => Effect.map(Step.SagaRun, (run) => void episodes.delete(episodeName(uuid, run))),
     remove: (uuid) =>
       Effect.sync(() => {
