@@ -2,7 +2,8 @@
 import { type Duration, Effect, Exit, Schema } from "effect"
 import { canonicalJson } from "../../schema/CanonicalJson.ts"
 import { sha256 } from "../../schema/Digest.ts"
-import { IdempotencyError, InvalidKey } from "../../schema/IdempotencyError.ts"
+import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
+import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { InvalidPayload } from "../../schema/SagaError.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import { Ids } from "../../services/Ids.ts"
@@ -26,8 +27,6 @@ export interface SagaDefinition {
   readonly previous: ReadonlyMap<number, SagaDefinition>
 }
 
-const printable = /^[\x20-\x7e]{1,255}$/
-
 export interface Request extends IdempotencyRequest {
   /** The payload in encoded form. */
   readonly encoded: unknown
@@ -39,13 +38,8 @@ export const makeRequest = Effect.fnUntraced(function* (
   payload: unknown,
   callersKey: string | undefined
 ): Effect.fn.Return<Request, InvalidPayload | IdempotencyError> {
-  if (callersKey !== undefined && !printable.test(callersKey)) {
-    return yield* new IdempotencyError({
-      reason: new InvalidKey({
-        problem: `an idempotency key is 1 to 255 printable ASCII characters; this one is ${JSON.stringify(callersKey.slice(0, 300))}`
-      })
-    })
-  }
+  const invalid = callersKey === undefined ? undefined : invalidKey(callersKey)
+  if (invalid !== undefined) return yield* invalid
   const encoded = Schema.encodeUnknownExit(saga.payload)(payload)
   if (Exit.isFailure(encoded)) {
     return yield* new InvalidPayload({ saga: saga.name, problem: problemOf(encoded) })
