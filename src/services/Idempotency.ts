@@ -58,8 +58,9 @@ export class Idempotency extends Context.Service<
     /**
      * The second look, under the lock: the recorded result, or admission. Admission sets the writer mark of each
      * resource to the lease's fence, leaves an open mark, and reports the open marks it found (only an exclusive lease
-     * makes those of dead owners). Repeating it for the same saga id and fence changes nothing. `LockLost`: somebody
-     * with a higher fence was admitted already, so the lease, though exclusive, has ended.
+     * makes those of dead owners). Repeating it for the same saga id and fence changes nothing. The marks it reported are
+     * reported again, to the next as well, until a saga succeeds. `LockLost`: somebody with a higher fence was admitted
+     * already, so the lease, though exclusive, has ended.
      */
     readonly begin: (request: IdempotencyRequest, lease: Lease) => Effect.Effect<Begun, IdempotencyError | LockError>
     /**

@@ -64,6 +64,10 @@ const make = Effect.gen(function* () {
       })
     )
 
+  /** The reply to its admission was lost, so it will not run; a mark would say that it ran and its owner died. */
+  const withdraw = (request: IdempotencyRequest, lease: Lease) =>
+    idempotency.end(request, lease, nothing).pipe(Effect.interruptible, Effect.timeout("1 second"), Effect.ignore)
+
   /** Under the lock. A request that is interrupted on its way in leaves no mark as if its owner had died. */
   const admit = (
     request: IdempotencyRequest,
@@ -78,7 +82,9 @@ const make = Effect.gen(function* () {
             ? Effect.void
             : Effect.ignore(commit(request, lease, nothing))
         )
-        const begun = yield* idempotency.begin(request, lease)
+        const begun = yield* Effect.tapError(idempotency.begin(request, lease), (error) =>
+          error.reason._tag === "IdempotencyStoreError" ? withdraw(request, lease) : Effect.void
+        )
         if (begun._tag === "Replayed") {
           ended = true
           return yield* Effect.as(land, begun)

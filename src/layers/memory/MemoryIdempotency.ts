@@ -18,7 +18,8 @@ interface Stored {
 const make = (timeToLive: Duration.Duration): Idempotency["Service"] => {
   const records = new Map<string, Stored>()
   const writers = new Map<string, { readonly fence: number; readonly expires: number }>()
-  const open = new Map<string, OpenMark>()
+  /** By resource, then by saga id. */
+  const open = new Map<string, Map<string, OpenMark>>()
   const ttl = Duration.toMillis(timeToLive)
 
   const keyOf = (request: IdempotencyRequest) =>
@@ -88,9 +89,9 @@ const make = (timeToLive: Duration.Duration): Idempotency["Service"] => {
       for (const resource of request.resources) {
         if (!isLate(resource)) keep(writers, resource, { fence: lease.fence, expires: at + ttl }, at)
         if (!lease.exclusive) continue
-        const found = open.get(resource)
-        if (found !== undefined && found.sagaId !== request.sagaId) abandoned.set(found.sagaId, found)
-        open.set(resource, mark)
+        const marks = open.get(resource) ?? new Map<string, OpenMark>()
+        for (const [sagaId, found] of marks) if (sagaId !== request.sagaId) abandoned.set(sagaId, found)
+        open.set(resource, marks.set(request.sagaId, mark))
       }
       return { _tag: "Admitted", abandoned: [...abandoned.values()] } as const
     }),
@@ -102,7 +103,10 @@ const make = (timeToLive: Duration.Duration): Idempotency["Service"] => {
         return yield* lockLost(lost, lease.fence)
       }
       for (const resource of request.resources) {
-        if (open.get(resource)?.sagaId === request.sagaId) open.delete(resource)
+        const marks = open.get(resource)
+        const had = marks?.delete(request.sagaId) ?? false
+        // A success has dealt with the marks it found.
+        if (marks?.size === 0 || (had && ending._tag !== "Nothing")) open.delete(resource)
       }
       if (ending._tag === "Nothing" || request.replay === false) return
       const record = {

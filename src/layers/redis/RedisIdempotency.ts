@@ -95,6 +95,11 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
     if (!request.derived || found[0] !== "text" || others.length === 0) return found
     return (yield* everywhere(others, found[4])) ? found : (["none"] as const)
   }, Effect.mapError(storeError))
+  /** What parts were admitted before another refused or failed: nothing ran, so their marks go. */
+  const withdraw = (done: ReadonlyArray<Scripts.Part>, request: IdempotencyRequest, fence: number) =>
+    Effect.ignore(
+      Effect.forEach(done, (part) => redis.eval(Scripts.end)(part, request, fence, lives, { _tag: "Nothing" }))
+    )
   const isStored = (request: IdempotencyRequest) =>
     Effect.map(redis.send<string | null>("HGET", recordKey(request), "saga"), (sagaId) => sagaId === request.sagaId)
 
@@ -107,6 +112,8 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
       return found[0] === "none" ? undefined : yield* served(request, found)
     }),
     begin: Effect.fnUntraced(function* (request, lease) {
+      const invalid = request.derived ? undefined : invalidKey(request.key)
+      if (invalid !== undefined) return yield* invalid
       const { resources, saga, sagaId } = request
       const mark = { saga, sagaId, fence: lease.fence, resources, journaled: request.journaled === true }
       const all = parts(request)
@@ -116,12 +123,15 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
       }
       const asked = all.length > 1 ? { ...request, replay: false } : request
       const marks: Array<string> = []
-      for (const part of all) {
-        const answer = yield* Effect.mapError(
-          redis.eval(Scripts.begin)(part, asked, mark, lives, lease.exclusive),
-          storeError
-        )
-        if (answer[0] === "refused") return yield* lockLost(request, lease.fence)
+      for (const [index, part] of all.entries()) {
+        const before = withdraw(all.slice(0, index), request, lease.fence)
+        const answer = yield* redis
+          .eval(Scripts.begin)(part, asked, mark, lives, lease.exclusive)
+          .pipe(
+            Effect.mapError(storeError),
+            Effect.tapError(() => before)
+          )
+        if (answer[0] === "refused") return yield* Effect.andThen(before, lockLost(request, lease.fence))
         if (answer[0] !== "admitted") return { _tag: "Replayed", result: yield* served(request, answer) } as const
         marks.push(...answer.slice(1))
       }

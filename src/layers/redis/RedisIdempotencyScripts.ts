@@ -1,6 +1,6 @@
 /**
  * The atomic steps of idempotency. A record is a hash: saga (id), print (of the payload), fence, and text, or served
- * without one. All keys of one script are on one node: those of a single Redis, or of one hash tag of a cluster.
+ * without one. The open marks of a resource are a hash too, by saga id. All keys of one script are on one node: those of a single Redis, or of one hash tag of a cluster.
  */
 import { script } from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
@@ -27,10 +27,6 @@ local function writers_are(fence)
     if redis.call('GET', KEYS[i]) ~= fence then return false end
   end
   return true
-end
-local function saga_of(mark)
-  local read, value = pcall(cjson.decode, mark)
-  return read and type(value) == 'table' and value.sagaId
 end
 `
 
@@ -72,8 +68,9 @@ export const writersAre = script((part: Part, fence: string) => [...keys(part), 
 
 /**
  * The second look, and admission. Invariant: after it, the writer mark of each resource is this lease's fence, so every
- * derived record made before is void and nobody admitted before can end; each resource's open mark names this saga. The
- * writer mark never falls: an owner that comes late is refused or, without exclusion, admitted without a mark.
+ * derived record made before is void and nobody admitted before can end; each resource has an open mark of this saga. The
+ * writer mark never falls: an owner that comes late is refused or, without exclusion, admitted without a mark. The marks
+ * it finds stay until it succeeds, so that they are found again if it is asked again or dies in its turn.
  */
 export const begin = script(
   (part: Part, request: IdempotencyRequest, mark: OpenMark, lives: number, exclusive: boolean) => [
@@ -104,9 +101,11 @@ local answer = {'admitted'}
 for i = first, #KEYS, 2 do
   if not is_late(i) then redis.call('SET', KEYS[i], ARGV[4], 'PX', ARGV[5]) end
   if ARGV[8] == '1' then
-    local mark = redis.call('GET', KEYS[i + 1])
-    if mark and saga_of(mark) ~= ARGV[6] then answer[#answer + 1] = mark end
-    redis.call('SET', KEYS[i + 1], ARGV[7])
+    local marks = redis.call('HGETALL', KEYS[i + 1])
+    for m = 1, #marks, 2 do
+      if marks[m] ~= ARGV[6] then answer[#answer + 1] = marks[m + 1] end
+    end
+    redis.call('HSET', KEYS[i + 1], ARGV[6], ARGV[7])
   end
 end
 return answer`
@@ -117,7 +116,8 @@ return answer`
 
 /**
  * The end. Invariant: only the saga admitted last to all the resources ends; a successor's record and marks are never
- * touched. Asking again for the same saga id changes nothing. Returns 0 when refused.
+ * touched. A success has dealt with the marks it found. Asking again for the same saga id changes nothing. Returns 0 when
+ * refused.
  */
 export const end = script(
   (part: Part, request: IdempotencyRequest, fence: number, lives: number, ending: Ending) => [
@@ -127,7 +127,8 @@ export const end = script(
     request.sagaId,
     request.fingerprint,
     part.record === undefined || request.replay === false ? "Nothing" : ending._tag,
-    ending._tag === "Result" ? ending.text : ""
+    ending._tag === "Result" ? ending.text : "",
+    flag(ending._tag !== "Nothing")
   ],
   {
     numberOfKeys: count,
@@ -137,8 +138,8 @@ if not writers_are(ARGV[1]) then
   return done and 1 or 0
 end
 for i = first + 1, #KEYS, 2 do
-  local mark = redis.call('GET', KEYS[i])
-  if mark and saga_of(mark) == ARGV[3] then redis.call('DEL', KEYS[i]) end
+  local had = redis.call('HDEL', KEYS[i], ARGV[3])
+  if had == 1 and ARGV[7] == '1' then redis.call('DEL', KEYS[i]) end
 end
 if ARGV[5] ~= 'Nothing' then
   redis.call('DEL', KEYS[1])

@@ -7,7 +7,7 @@ export const fenceKey = (resource: string) => `dtx:fence:{${bucket(resource)}}:$
 export const waitingKey = (resource: string) => `dtx:waiting:{${bucket(resource)}}:${resource}`
 /** The fence of the last saga admitted to the resource. */
 export const writerKey = (resource: string) => `dtx:writer:{${bucket(resource)}}:${resource}`
-/** The saga that is at work on the resource. */
+/** The sagas that were admitted to the resource and have not ended. */
 export const openKey = (resource: string) => `dtx:open:{${bucket(resource)}}:${resource}`
 
 /** Of a derived key: with the first of its resources. */
