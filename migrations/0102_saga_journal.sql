@@ -40,33 +40,36 @@ CREATE TABLE saga_journal_records (
 );
 
 -- Invariant: either all of the saga's resources are its own and its journal is open, or nothing was written and the
--- ids of those in the way come back. Opening again what is there changes nothing.
+-- ids of those in the way come back. Opening again what is there changes nothing. The journal's row comes first: of two
+-- who open the same saga at once, one adds resources for it.
 CREATE FUNCTION saga_journal_open(op jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   id text := op->>'sagaId';
-  wanted text[] := ARRAY(SELECT jsonb_array_elements_text(op->'resources') AS resource ORDER BY resource);
+  wanted text[] := ARRAY(SELECT DISTINCT jsonb_array_elements_text(op->'resources') AS resource ORDER BY resource);
   taken integer;
   others jsonb;
 BEGIN
-  IF EXISTS (SELECT 1 FROM saga_journal WHERE saga_id = id) THEN RETURN '[]'; END IF;
   LOOP
-    INSERT INTO saga_open_resources (resource, saga_id)
-      SELECT resource, id FROM unnest(wanted) AS resource
-      ON CONFLICT (resource) DO NOTHING;
-    GET DIAGNOSTICS taken = ROW_COUNT;
-    IF taken = cardinality(wanted) THEN
-      INSERT INTO saga_journal (saga_id, saga, version, resources, fence, owner, key, derived, fingerprint, payload)
+    IF EXISTS (SELECT 1 FROM saga_journal WHERE saga_id = id) THEN RETURN '[]'; END IF;
+    -- Mostly who is in the way has been so for long: then nothing is written at all.
+    SELECT jsonb_agg(DISTINCT saga_id) INTO others FROM saga_open_resources WHERE resource = ANY (wanted);
+    IF others IS NOT NULL THEN RETURN others; END IF;
+    INSERT INTO saga_journal (saga_id, saga, version, resources, fence, owner, key, derived, fingerprint, payload)
       VALUES (
         id, op->>'saga', (op->>'version')::integer, ARRAY(SELECT jsonb_array_elements_text(op->'resources')),
         (op->>'fence')::bigint, (op->>'fence')::bigint, op->>'key', (op->>'derived')::boolean, op->>'fingerprint',
         op->'payload'
-      );
-      RETURN '[]';
-    END IF;
+      )
+      ON CONFLICT (saga_id) DO NOTHING;
+    IF NOT FOUND THEN RETURN '[]'; END IF;
+    INSERT INTO saga_open_resources (resource, saga_id)
+      SELECT resource, id FROM unnest(wanted) AS resource
+      ON CONFLICT (resource) DO NOTHING;
+    GET DIAGNOSTICS taken = ROW_COUNT;
+    IF taken = cardinality(wanted) THEN RETURN '[]'; END IF;
+    -- Somebody was faster, and may have ended since: seen when it is tried again.
     DELETE FROM saga_open_resources WHERE saga_id = id;
-    SELECT jsonb_agg(DISTINCT saga_id) INTO others FROM saga_open_resources WHERE resource = ANY (wanted);
-    -- Whoever was in the way may have ended meanwhile.
-    IF others IS NOT NULL THEN RETURN others; END IF;
+    DELETE FROM saga_journal WHERE saga_id = id;
   END LOOP;
 END
 $$;
@@ -120,22 +123,25 @@ BEGIN
 END
 $$;
 
--- Several sagas' operations in one transaction, hence one flush to disk; none depends on another.
+-- Several sagas' operations in one transaction, hence one flush to disk; none depends on another. Those of one saga stay
+-- in order. Journals first by id, then what is opened by resource: who locks in one order does not lock each other out.
 CREATE FUNCTION saga_journal_apply(ops jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   op jsonb;
-  answers jsonb := '[]';
+  place integer;
+  answers jsonb[] := array_fill(NULL::jsonb, ARRAY[jsonb_array_length(ops)]);
 BEGIN
-  FOR op IN SELECT * FROM jsonb_array_elements(ops) LOOP
-    answers := answers || jsonb_build_array(
-      CASE op->>'op'
-        WHEN 'open' THEN saga_journal_open(op)
-        WHEN 'append' THEN saga_journal_append(op)
-        WHEN 'close' THEN saga_journal_close(op)
-        WHEN 'claim' THEN saga_journal_claim(op)
-      END
-    );
+  FOR op, place IN
+    SELECT one, n FROM jsonb_array_elements(ops) WITH ORDINALITY AS each (one, n)
+    ORDER BY one->>'op' = 'open', CASE one->>'op' WHEN 'open' THEN one->'resources'->>0 ELSE one->>'sagaId' END, n
+  LOOP
+    answers[place] := CASE op->>'op'
+      WHEN 'open' THEN saga_journal_open(op)
+      WHEN 'append' THEN saga_journal_append(op)
+      WHEN 'close' THEN saga_journal_close(op)
+      WHEN 'claim' THEN saga_journal_claim(op)
+    END;
   END LOOP;
-  RETURN answers;
+  RETURN to_jsonb(answers);
 END
 $$;

@@ -1,7 +1,7 @@
 /** What every lock does. Each test takes resources of its own, so that one server serves them all. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Exit, Fiber, type Layer } from "effect"
-import { DistributedLock } from "effect-saga"
+import { Deferred, Duration, Effect, Exit, Fiber, type Layer, Scope } from "effect"
+import { DistributedLock, type LockError } from "effect-saga"
 
 let names = 0
 const fresh = () => `lock-${process.pid}-${Date.now()}-${++names}`
@@ -167,6 +167,106 @@ export const distributedLockContract = (name: string, layer: Layer.Layer<Distrib
           yield* lock.withLock(fresh())((lease) =>
             Effect.map(lease.remaining, (left) => assert.isAbove(Duration.toMillis(left), 0))
           )
+        })
+      )
+
+      test.effect("gives every lease a token of its own", () =>
+        Effect.gen(function* () {
+          const lock = yield* DistributedLock
+          const resource = fresh()
+          const tokens = yield* Effect.all(
+            Array.from({ length: 10 }, () => lock.withLock(resource)((lease) => Effect.succeed(lease.token)))
+          )
+          assert.strictEqual(new Set(tokens).size, 10)
+        })
+      )
+
+      test.effect("lets its own holder in no second time", () =>
+        Effect.gen(function* () {
+          const lock = yield* DistributedLock
+          const [resource, other] = [fresh(), fresh()]
+          const inner = lock.withLock(other, resource)(() => Effect.void)
+          const error = yield* Effect.flip(lock.withLock(resource)(() => inner))
+          assert.strictEqual(error.reason._tag, "LockTimeout")
+          yield* inner
+        })
+      )
+
+      test.effect("has nothing left of a released lease, and draws no fence for it", () =>
+        Effect.gen(function* () {
+          const lock = yield* DistributedLock
+          const lease = yield* Effect.scoped(lock.acquire(fresh()))
+          assert.strictEqual(Duration.toMillis(yield* lease.remaining), 0)
+          assert.strictEqual((yield* Effect.flip(lease.advance())).reason._tag, "LockLost")
+        })
+      )
+
+      test.effect("does not let who gave up stand in the way, though his scope is still open", () =>
+        Effect.gen(function* () {
+          const lock = yield* DistributedLock
+          const resource = fresh()
+          const open = yield* Scope.make()
+          yield* lock.withLock(resource)(() => Effect.flip(Scope.provide(lock.acquire(resource), open)))
+          yield* lock.withLock(resource)(() => Effect.void)
+          yield* Scope.close(open, Exit.void)
+        })
+      )
+
+      test.effect("lets the next in when a waiter was interrupted", () =>
+        Effect.gen(function* () {
+          const lock = yield* DistributedLock
+          const resource = fresh()
+          const [held, end] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+          const holder = yield* Effect.forkChild(
+            lock.withLock(resource)(() => Effect.andThen(Deferred.succeed(held, undefined), Deferred.await(end)))
+          )
+          yield* Deferred.await(held)
+          const waiters = yield* Effect.forEach([1, 2, 3], () =>
+            Effect.forkChild(
+              lock.withLock(resource)(() => Effect.succeed("in")),
+              { startImmediately: true }
+            )
+          )
+          yield* Fiber.interruptAll(waiters.slice(0, 2))
+          yield* Deferred.succeed(end, undefined)
+          yield* Fiber.join(holder)
+          assert.deepStrictEqual(yield* Effect.forEach(waiters.slice(2), Fiber.join), ["in"])
+        })
+      )
+
+      test.effect("keeps names apart whatever they are made of", () =>
+        Effect.gen(function* () {
+          const lock = yield* DistributedLock
+          const base = fresh()
+          const names = [base, `${base}:`, `{${base}}`, `${base}\n`, `"${base}"`, `${base} ü 猫`, base.toUpperCase()]
+          const all = names.reduceRight(
+            (inner, name) => lock.withLock(name)(() => inner),
+            Effect.succeed("all held at once").pipe(Effect.mapError((none: never): LockError => none))
+          )
+          assert.strictEqual(yield* all, "all held at once")
+          for (const name of names) {
+            const error = yield* Effect.flip(lock.withLock(name)(() => Effect.scoped(lock.acquire(name))))
+            assert.strictEqual(error.reason._tag, "LockTimeout", name)
+          }
+        })
+      )
+
+      test.effect("gives back what the body gave, and its own error", () =>
+        Effect.gen(function* () {
+          const lock = yield* DistributedLock
+          assert.strictEqual(yield* lock.withLock(fresh())(() => Effect.succeed(42)), 42)
+          assert.strictEqual(yield* Effect.flip(lock.withLock(fresh())(() => Effect.fail("its own"))), "its own")
+        })
+      )
+
+      test.effect("gives several resources one fence, above every one of theirs before", () =>
+        Effect.gen(function* () {
+          const lock = yield* DistributedLock
+          const names = [fresh(), fresh(), fresh()]
+          const far = yield* lock.withLock(names[1] ?? "")((lease) => lease.advance(lease.fence + 60_000_000))
+          const { fence } = yield* Effect.scoped(lock.acquire(...names))
+          assert.isAbove(fence, far)
+          for (const name of names) assert.isAbove((yield* Effect.scoped(lock.acquire(name))).fence, fence)
         })
       )
     })

@@ -2,13 +2,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, type Layer } from "effect"
 import { type JournalRecord, type NewJournal, SagaJournal } from "effect-saga"
+import { sagaJournalRaces } from "./SagaJournalRaces.ts"
 
 let names = 0
-const own = (what: string) => `${what}-${process.pid}-${++names}`
+export const own = (what: string) => `${what}-${process.pid}-${++names}`
 /** Like the fences of a lock, beyond what 32 bits hold. */
-const T = 1_795_000_000_000_000
+export const T = 1_795_000_000_000_000
 
-const sagaOn = (resources: ReadonlyArray<string>, changes: Partial<NewJournal> = {}): NewJournal => ({
+export const sagaOn = (resources: ReadonlyArray<string>, changes: Partial<NewJournal> = {}): NewJournal => ({
   sagaId: own("saga"),
   saga: "Write",
   version: 3,
@@ -21,7 +22,7 @@ const sagaOn = (resources: ReadonlyArray<string>, changes: Partial<NewJournal> =
   ...changes
 })
 
-const started = (call: number): JournalRecord => ({
+export const started = (call: number): JournalRecord => ({
   _tag: "Started",
   call,
   parent: null,
@@ -31,13 +32,15 @@ const started = (call: number): JournalRecord => ({
   input: { id: call },
   before: null
 })
-const done = (call: number): JournalRecord => ({ _tag: "Done", call, finished: call, output: null })
+export const done = (call: number): JournalRecord => ({ _tag: "Done", call, finished: call, output: null })
 const undone = { outcome: "undone", result: null } as const
 const ids = (journals: ReadonlyArray<{ readonly sagaId: string }>) => journals.map(({ sagaId }) => sagaId)
 
 export const sagaJournalContract = (name: string, layer: Layer.Layer<never, unknown>) =>
   describe(`SagaJournal: ${name}`, () => {
     it.layer(layer, { excludeTestServices: true, timeout: 60_000 })((test) => {
+      sagaJournalRaces(test)
+
       test.effect("gives back what was written, in order", () =>
         Effect.gen(function* () {
           const journal = yield* SagaJournal

@@ -12,6 +12,8 @@ import type { Fragment } from "effect/sql/Statement"
 import { Journal, type JournalFilter, JournalRecord, SagaOutcome, SagaStatus } from "../../schema/Journal.ts"
 import { JournalError } from "../../schema/JournalError.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
+import { bounded } from "../spool/Bounded.ts"
+import { isConflict, isOfItsValues } from "./Failures.ts"
 import { makeGroupCommit } from "./GroupCommit.ts"
 import { fromJsonb, toJsonb, toText } from "./Jsonb.ts"
 import { migrate } from "./Migrations.ts"
@@ -66,29 +68,38 @@ const storable = (records: ReadonlyArray<JournalRecord>) => records.map((record)
 
 const Refusal = Schema.Array(Schema.String)
 
+/**
+ * A database that hangs is one that is down: undoing goes on without it. What was given up on may still be written, which
+ * is no worse than a reply that was lost.
+ */
+const PATIENCE = "10 seconds"
+
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient
   const failed = (operation: string) => (cause: unknown) => new JournalError({ operation, cause })
 
   const apply = yield* makeGroupCommit(
     (ops: ReadonlyArray<Op>) =>
-      Effect.flatMap(
-        sql<{ answers: unknown }>`SELECT saga_journal_apply(${JSON.stringify(ops)}::text::jsonb) AS answers`,
-        (rows) => Schema.decodeUnknownEffect(Schema.Array(Schema.Unknown))(rows[0]?.answers)
-      ).pipe(Effect.mapError(failed("write"))),
-    { writers: 2, missing: () => failed("write")("the database gave no answer") }
+      sql<{ answers: unknown }>`SELECT saga_journal_apply(${JSON.stringify(ops)}::text::jsonb) AS answers`.pipe(
+        Effect.retry({ while: isConflict, times: 3 }),
+        (statement) => bounded(statement, PATIENCE),
+        Effect.flatMap((rows) => Schema.decodeUnknownEffect(Schema.Array(Schema.Unknown))(rows[0]?.answers))
+      ),
+    { writers: 2, missing: () => new Error("the database gave no answer"), isOfOne: isOfItsValues }
   )
-  const asked = (op: Op): Effect.Effect<boolean, JournalError> => Effect.map(apply(op), (answer) => answer === true)
+  const asked = (op: Op): Effect.Effect<boolean, JournalError> =>
+    Effect.mapBoth(apply(op), { onFailure: failed(op.op), onSuccess: (answer) => answer === true })
 
   const select = Effect.fnUntraced(
     function* (where: Fragment, order: Fragment, limit: number) {
-      const rows = yield* sql`
+      const statement = sql`
         SELECT ${sql.literal(COLUMNS)} FROM saga_journal j
         LEFT JOIN LATERAL (
           SELECT jsonb_agg(records ORDER BY seq) AS records, max(written_at) AS written_at
           FROM saga_journal_records WHERE saga_id = j.saga_id
         ) r ON true
         WHERE ${where} ORDER BY ${order} LIMIT ${limit}`
+      const rows = yield* bounded(statement, PATIENCE)
       const decoded = yield* Schema.decodeUnknownEffect(Schema.Array(Row))(rows)
       return decoded.map(
         (row) =>
@@ -150,7 +161,10 @@ const make = Effect.gen(function* () {
     note: ({ sagaId }, problem) =>
       Effect.asVoid(
         Effect.mapError(
-          sql`UPDATE saga_journal SET problem = ${toText(problem)} WHERE saga_id = ${sagaId} AND status <> 'finished'`,
+          bounded(
+            sql`UPDATE saga_journal SET problem = ${toText(problem)} WHERE saga_id = ${sagaId} AND status <> 'finished'`,
+            PATIENCE
+          ),
           failed("note")
         )
       ),

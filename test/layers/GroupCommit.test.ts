@@ -1,0 +1,143 @@
+/** Operations of many fibers that go together, and what one of them cannot do to the others. */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import { makeGroupCommit } from "../../src/layers/sql/GroupCommit.ts"
+
+/** Writes nothing anywhere until it is let through; remembers what went together. */
+const slow = Effect.gen(function* () {
+  const groups: Array<ReadonlyArray<number>> = []
+  const gate = yield* Deferred.make<void>()
+  const run = (ops: ReadonlyArray<number>): Effect.Effect<ReadonlyArray<string>, string> =>
+    Effect.suspend(() => {
+      groups.push(ops)
+      return Effect.as(
+        Deferred.await(gate),
+        ops.map((op) => `done ${op}`)
+      )
+    })
+  return { groups, run, open: Deferred.succeed(gate, undefined) }
+})
+
+const settings = { writers: 1, missing: () => "missing", isOfOne: () => true }
+const together = <A, E>(commit: (op: number) => Effect.Effect<A, E>, ops: ReadonlyArray<number>) =>
+  Effect.forEach(ops, (op) => Effect.exit(commit(op)), { concurrency: "unbounded" })
+
+describe("a group commit", () => {
+  it.effect("sends a lone operation at once", () =>
+    Effect.gen(function* () {
+      const { groups, open, run } = yield* slow
+      const commit = yield* makeGroupCommit(run, settings)
+      const one = yield* Effect.forkChild(commit(1), { startImmediately: true })
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(groups, [[1]])
+      yield* open
+      assert.strictEqual(yield* Fiber.join(one), "done 1")
+    })
+  )
+
+  it.effect("sends together what arrives while its writers are busy, in order, and answers each with its own", () =>
+    Effect.gen(function* () {
+      const { groups, open, run } = yield* slow
+      const commit = yield* makeGroupCommit(run, { ...settings, writers: 2 })
+      const fibers = []
+      for (const op of [1, 2, 3, 4, 5]) {
+        fibers.push(yield* Effect.forkChild(commit(op), { startImmediately: true }))
+        yield* Effect.yieldNow
+      }
+      assert.deepStrictEqual(groups, [[1], [2]])
+      yield* open
+      assert.deepStrictEqual(
+        yield* Effect.forEach(fibers, (fiber) => Fiber.join(fiber)),
+        [1, 2, 3, 4, 5].map((op) => `done ${op}`)
+      )
+      assert.deepStrictEqual(groups, [[1], [2], [3, 4, 5]])
+    })
+  )
+
+  it.effect("goes on with the others when a caller is interrupted", () =>
+    Effect.gen(function* () {
+      const { groups, open, run } = yield* slow
+      const commit = yield* makeGroupCommit(run, settings)
+      const [first, second, third] = yield* Effect.forEach([1, 2, 3], (op) =>
+        Effect.tap(Effect.forkChild(commit(op), { startImmediately: true }), () => Effect.yieldNow)
+      )
+      if (first === undefined || second === undefined || third === undefined) return assert.fail("three were started")
+      yield* Fiber.interrupt(first)
+      yield* Fiber.interrupt(second)
+      yield* open
+      assert.strictEqual(yield* Fiber.join(third), "done 3")
+      assert.deepStrictEqual(groups, [[1], [2, 3]])
+    })
+  )
+
+  it.effect("fails nobody else for one that cannot be written", () =>
+    Effect.gen(function* () {
+      const commit = yield* makeGroupCommit(
+        (ops: ReadonlyArray<number>) => (ops.includes(2) ? Effect.fail("two") : Effect.succeed(ops)),
+        settings
+      )
+      assert.deepStrictEqual(yield* together(commit, [1, 2, 3]), [Exit.succeed(1), Exit.fail("two"), Exit.succeed(3)])
+    })
+  )
+
+  it.effect("tries none of a group alone when the failure is everybody's", () =>
+    Effect.gen(function* () {
+      let tried = 0
+      const commit = yield* makeGroupCommit(
+        (_: ReadonlyArray<number>) =>
+          Effect.suspend(() => {
+            tried++
+            return Effect.fail("down")
+          }),
+        { ...settings, isOfOne: (failure: string) => failure !== "down" }
+      )
+      const answers = yield* together(
+        commit,
+        Array.from({ length: 100 }, (_, i) => i)
+      )
+      assert.isTrue(answers.every((answer) => Exit.isFailure(answer)))
+      assert.isAtMost(tried, 2)
+    })
+  )
+
+  it.effect("outlives an operation that throws", () =>
+    Effect.gen(function* () {
+      const commit = yield* makeGroupCommit((ops: ReadonlyArray<number>) => {
+        if (ops.includes(2)) throw new Error("two")
+        return Effect.succeed(ops)
+      }, settings)
+      const answers = yield* together(commit, [1, 2, 3])
+      assert.deepStrictEqual(
+        answers.map((answer) => answer._tag),
+        ["Success", "Failure", "Success"]
+      )
+      assert.strictEqual(yield* commit(4), 4)
+    })
+  )
+
+  it.effect("fails those that got no answer", () =>
+    Effect.gen(function* () {
+      const commit = yield* makeGroupCommit((ops: ReadonlyArray<number>) => Effect.succeed(ops.slice(0, 1)), settings)
+      const answers = yield* together(commit, [1, 2])
+      assert.deepStrictEqual(answers.at(-1), Exit.fail("missing"))
+    })
+  )
+
+  it.effect("leaves nobody waiting when it closes, before or after", () =>
+    Effect.gen(function* () {
+      const { run } = yield* slow
+      const scope = yield* Scope.make()
+      const commit = yield* Scope.provide(makeGroupCommit(run, settings), scope)
+      const waiting = yield* Effect.forEach([1, 2, 3], (op) =>
+        Effect.tap(Effect.forkChild(Effect.exit(commit(op)), { startImmediately: true }), () => Effect.yieldNow)
+      )
+      yield* Scope.close(scope, Exit.void)
+      const after = yield* Effect.forkChild(Effect.exit(commit(4)), { startImmediately: true })
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(
+        [...waiting, after].map((fiber) => fiber.pollUnsafe()),
+        [1, 2, 3, 4].map(() => Exit.succeed(Exit.fail("missing")))
+      )
+    })
+  )
+})
