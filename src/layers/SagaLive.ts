@@ -1,4 +1,27 @@
-/** Everything real: lock, idempotency, guard and breakers on Redis, dead letters on SQL, with their spools. */
+/**
+ * Everything real: lock, idempotency, guard and breakers on Redis, dead letters on SQL, with their spools.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { IoRedis, Saga, SagaLive } from "effect-saga"
+ * import * as PgliteClient from "effect-saga/pglite"
+ *
+ * const greet = Saga.make("Greet", {
+ *   payload: Schema.String,
+ *   success: Schema.String,
+ *   resource: (name) => `greeting of ${name}`,
+ *   steps: [],
+ *   run: (name) => Effect.succeed(`hello ${name}`)
+ * })
+ * // REDIS_URL says which Redis. Any SqlClient will do, such as PgClient.layer of @effect/sql-pg.
+ * const live = SagaLive.layerWith({ journal: "sql", lease: "10 seconds" }).pipe(
+ *   Layer.provide([IoRedis.layerConfig, PgliteClient.layer])
+ * )
+ * console.log(await Effect.runPromise(Effect.provide(greet.execute("you"), live))) // hello you
+ * ```
+ */
 import { Config, type Duration, Effect, Layer } from "effect"
 import { Redis } from "effect/persistence/Redis"
 import type { SqlClient } from "effect/sql/SqlClient"

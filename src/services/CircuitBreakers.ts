@@ -1,4 +1,21 @@
-/** One circuit breaker per dependency (database), each with its own policy. */
+/**
+ * One circuit breaker per dependency (database), each with its own policy.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { CircuitBreakers, SagaMemory } from "effect-saga"
+ *
+ * const asked = Effect.gen(function* () {
+ *   const protect = (yield* CircuitBreakers).protect("redis")
+ *   for (let i = 0; i < 3; i++) yield* Effect.flip(protect(Effect.fail("down")))
+ *   return yield* Effect.flip(protect(Effect.die("it is not asked any more")))
+ * })
+ * const error = await Effect.runPromise(Effect.provide(asked, SagaMemory.layer))
+ * console.log(error.reason._tag) // CircuitOpen
+ * ```
+ */
 import { Context, type Effect, type Stream } from "effect"
 import type { CircuitBreaker } from "effect/persistence"
 

@@ -4,6 +4,27 @@
  * A caller's key means "this request was served": while its record lives it replays, scoped to the saga's name
  * whatever the resource. A derived key means "this state was written": it replays only while no other saga has been
  * admitted to the resource since.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { DistributedLock, Idempotency, SagaMemory } from "effect-saga"
+ *
+ * const request = { saga: "Save", sagaId: "a", key: "k", derived: true, fingerprint: "f", resources: ["1"] }
+ * const recorded = Effect.gen(function* () {
+ *   const store = yield* Idempotency
+ *   const lease = yield* (yield* DistributedLock).acquire("1")
+ *   yield* store.begin(request, lease)
+ *   yield* store.end(request, lease, { _tag: "Result", text: "saved" })
+ *   const before = yield* store.lookup(request)
+ *   // Another saga is admitted to the resource: what was derived from an older state is void.
+ *   yield* store.begin({ ...request, sagaId: "b", key: "other" }, { ...lease, fence: yield* lease.advance() })
+ *   return [before, yield* store.lookup(request)]
+ * })
+ * const results = await Effect.runPromise(Effect.scoped(recorded).pipe(Effect.provide(SagaMemory.layer)))
+ * console.log(results) // [ 'saved', undefined ]
+ * ```
  */
 import { Context, type Effect } from "effect"
 import type { IdempotencyError } from "../schema/IdempotencyError.ts"

@@ -1,4 +1,24 @@
-/** Where saga ids and lock tokens come from; a test gives its own to make them repeatable. */
+/**
+ * Where saga ids and lock tokens come from; a test gives its own to make them repeatable.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { Ids, Saga, SagaMemory } from "effect-saga"
+ *
+ * let last = 0
+ * const counted = Layer.succeed(Ids, { next: Effect.sync(() => `id-${++last}`) })
+ * const nothing = Saga.make("Nothing", {
+ *   payload: Schema.String,
+ *   resource: (id) => id,
+ *   steps: [],
+ *   run: () => Effect.void
+ * })
+ * const receipt = nothing.executeReceipt("1").pipe(Effect.provide([SagaMemory.layer, counted]))
+ * console.log((await Effect.runPromise(receipt)).sagaId) // id-1
+ * ```
+ */
 import { randomUUID } from "node:crypto"
 import { Context, Effect } from "effect"
 

@@ -1,4 +1,23 @@
-/** A Qdrant database, as far as a store that compares before it writes needs it. */
+/**
+ * A Qdrant database, as far as a store that compares before it writes needs it.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Qdrant } from "effect-saga"
+ *
+ * const title = Effect.flatMap(Qdrant, (qdrant) => qdrant.payload("documents", "1", ["title"]))
+ * // QdrantRest.layerConfig has a real one; here is one for a test.
+ * const empty = Qdrant.of({
+ *   version: Effect.succeed("1.18.0"),
+ *   ensureCollection: () => Effect.void,
+ *   update: () => Effect.void,
+ *   payload: () => Effect.succeed(undefined)
+ * })
+ * console.log(await Effect.runPromise(Effect.provideService(title, Qdrant, empty))) // undefined
+ * ```
+ */
 import { Context, type Effect, Schema } from "effect"
 
 export class QdrantError extends Schema.TaggedError<QdrantError>()("QdrantError", {

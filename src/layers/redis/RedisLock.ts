@@ -11,6 +11,22 @@
  *
  * A process that is stopped for longer than the lease learns of its loss only when it goes on. Stores must refuse its
  * writes by the fence.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Duration, Effect, Layer } from "effect"
+ * import { DistributedLock, IoRedis, RedisLock } from "effect-saga"
+ *
+ * const impatient = RedisLock.layerWith({ wait: "100 millis" }).pipe(Layer.provide(IoRedis.layerConfig))
+ * const twice = Effect.gen(function* () {
+ *   const lock = yield* DistributedLock
+ *   const lease = yield* lock.acquire("document 7")
+ *   const error = yield* Effect.flip(lock.acquire("document 7"))
+ *   return [Duration.toSeconds(yield* lease.remaining) > 20, error.reason._tag]
+ * })
+ * console.log(await Effect.runPromise(Effect.scoped(twice).pipe(Effect.provide(impatient)))) // [ true, 'LockTimeout' ]
+ * ```
  */
 import { Duration, Effect, Layer } from "effect"
 import * as Redis from "effect/persistence/Redis"
