@@ -209,6 +209,52 @@ describe("circuit breakers", () => {
     })
   )
 
+  test(
+    "count the failures of calls that ran at the same time, and none twice",
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const calls = yield* Effect.forEach(Array.from({ length: 7 }), () =>
+        Effect.forkChild(Effect.exit(call(Effect.andThen(Deferred.await(gate), fail))), { startImmediately: true })
+      )
+      yield* call(Effect.void)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.joinAll(calls)
+      assert.deepStrictEqual([yield* state(), (yield* statistics())?.failures], ["Open", 7])
+    })
+  )
+  test(
+    "take no call that began before it opened for the probe",
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const late = [
+        yield* Effect.forkChild(call(Deferred.await(gate)), { startImmediately: true }),
+        yield* Effect.forkChild(Effect.exit(call(Effect.andThen(Deferred.await(gate), fail))), {
+          startImmediately: true
+        })
+      ]
+      yield* failTimes(5)
+      yield* TestClock.adjust("60 seconds")
+      yield* Deferred.succeed(gate, undefined)
+      for (const one of late) yield* Fiber.join(one)
+      assert.strictEqual(yield* state(), "Open")
+      yield* call(Effect.void)
+      assert.strictEqual(yield* state(), "Closed")
+    })
+  )
+  test(
+    "forget with their failures those of calls that were still running when it was closed by hand",
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const late = yield* Effect.forEach(Array.from({ length: 5 }), () =>
+        Effect.forkChild(Effect.exit(call(Effect.andThen(Deferred.await(gate), fail))), { startImmediately: true })
+      )
+      yield* Effect.flatMap(CircuitBreakers, (breakers) => breakers.reset("postgres"))
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.joinAll(late)
+      assert.strictEqual(yield* state(), "Closed")
+    })
+  )
+
   it.effect("take custom thresholds and pauses", () =>
     Effect.gen(function* () {
       yield* failTimes(2, "search")

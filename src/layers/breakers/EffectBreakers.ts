@@ -37,15 +37,24 @@ interface Circuit {
   /** Counted up by `reset`: a new key has no failures behind it. */
   generation: number
   isolated: boolean
+  /** Surely closed with no failure behind it: known only where nobody else has a say. */
+  clean: boolean
   successes: number
   failures: number
   rejections: number
 }
 
+interface ProtectOptions {
+  readonly isFailure?: (error: unknown) => boolean
+  readonly countSuccess?: boolean
+}
+
 const stateNumber = { Closed: 0, Open: 1, HalfOpen: 2 } as const
 
+/** `local`: nobody else reports to the store. */
 const make = Effect.fnUntraced(function* (
-  policies: BreakerPolicies
+  policies: BreakerPolicies,
+  local: boolean
 ): Effect.fn.Return<CircuitBreakers["Service"], never, CircuitBreaker.CircuitBreakerStore | Scope.Scope> {
   const scope = yield* Effect.scope
   const store = yield* CircuitBreaker.CircuitBreakerStore
@@ -66,6 +75,7 @@ const make = Effect.fnUntraced(function* (
         openFor: Duration.fromInputUnsafe(policy.openFor),
         generation: 0,
         isolated: false,
+        clean: local,
         successes: 0,
         failures: 0,
         rejections: 0
@@ -98,10 +108,73 @@ const make = Effect.fnUntraced(function* (
   const keyOf = (dependency: string, circuit: Circuit) =>
     circuit.generation === 0 ? dependency : `${dependency}#${circuit.generation}`
 
+  const outcomeOf = (circuit: Circuit, options: ProtectOptions | undefined, exit: Exit.Exit<unknown, unknown>) => {
+    if (Exit.isSuccess(exit)) {
+      if (options?.countSuccess === false) return CircuitBreaker.ignored
+      circuit.successes++
+      return CircuitBreaker.success
+    }
+    if (Cause.hasInterrupts(exit.cause)) return CircuitBreaker.ignored
+    const error = Cause.findErrorOption(exit.cause)
+    // A typed error that is no failure (a rejected row, say) shows that the dependency answers.
+    if (error._tag === "Some" && options?.isFailure?.(error.value) === false) {
+      circuit.successes++
+      return CircuitBreaker.success
+    }
+    circuit.failures++
+    circuit.clean = false
+    return CircuitBreaker.failure()
+  }
+
+  /** The breaker decides whether it runs, and learns how it ended. */
+  const admitted = <A, E, R>(
+    dependency: string,
+    circuit: Circuit,
+    effect: Effect.Effect<A, E, R>,
+    classify: (exit: Exit.Exit<A, E>) => CircuitBreaker.Outcome
+  ) => {
+    let outcome: CircuitBreaker.Outcome | undefined
+    let failures = 0
+    return Effect.onExit(
+      circuit.breaker.execute(effect, {
+        key: keyOf(dependency, circuit),
+        classify: (exit) => {
+          outcome = classify(exit)
+          failures = circuit.failures
+          return outcome
+        }
+      }),
+      () => {
+        if (outcome === undefined) circuit.rejections++
+        // A success closes the breaker and ends the row of failures, unless one was counted since.
+        else if (local && outcome === CircuitBreaker.success && failures === circuit.failures) circuit.clean = true
+        return Effect.void
+      }
+    )
+  }
+
+  /** Closed, without a failure behind it: only a failure, or what follows one, is news to the breaker. */
+  const unhindered = <A, E, R>(
+    dependency: string,
+    circuit: Circuit,
+    options: ProtectOptions | undefined,
+    effect: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E, R> => {
+    const key = keyOf(dependency, circuit)
+    return Effect.onExit(effect, (exit) => {
+      const outcome = outcomeOf(circuit, options, exit)
+      if (circuit.clean || outcome === CircuitBreaker.ignored || key !== keyOf(dependency, circuit)) return Effect.void
+      return Effect.flatMap(Effect.orElseSucceed(circuit.breaker.state(key), () => undefined), (state) =>
+        // One that began before the breaker opened must not be taken for its probe.
+        state?._tag === "Closed" ? Effect.exit(admitted(dependency, circuit, exit, () => outcome)) : Effect.void
+      )
+    })
+  }
+
   const protectWith = <A, E, R>(
     dependency: string,
     circuit: Circuit,
-    options: { readonly isFailure?: (error: unknown) => boolean; readonly countSuccess?: boolean } | undefined,
+    options: ProtectOptions | undefined,
     effect: Effect.Effect<A, E, R>
   ): Effect.Effect<A, E | CircuitBreaker.CircuitBreakerError, R> => {
     if (circuit.isolated) {
@@ -109,38 +182,9 @@ const make = Effect.fnUntraced(function* (
       const reason = new CircuitBreaker.CircuitOpen({ key: dependency, retryAfter: circuit.openFor })
       return Effect.fail(new CircuitBreaker.CircuitBreakerError({ reason }))
     }
-    let ran = false
-    const running = Effect.suspend(() => {
-      ran = true
-      return effect
-    })
-    return circuit.breaker
-      .execute(running, {
-        key: keyOf(dependency, circuit),
-        classify: (exit) => {
-          if (Exit.isSuccess(exit)) {
-            if (options?.countSuccess === false) return CircuitBreaker.ignored
-            circuit.successes++
-            return CircuitBreaker.success
-          }
-          if (Cause.hasInterrupts(exit.cause)) return CircuitBreaker.ignored
-          const error = Cause.findErrorOption(exit.cause)
-          // A typed error that is no failure (a rejected row, say) shows that the dependency answers.
-          if (error._tag === "Some" && options?.isFailure?.(error.value) === false) {
-            circuit.successes++
-            return CircuitBreaker.success
-          }
-          circuit.failures++
-          return CircuitBreaker.failure()
-        }
-      })
-      .pipe(
-        Effect.tapError(() =>
-          Effect.sync(() => {
-            if (!ran) circuit.rejections++
-          })
-        )
-      )
+    return circuit.clean
+      ? unhindered(dependency, circuit, options, effect)
+      : admitted(dependency, circuit, effect, (exit) => outcomeOf(circuit, options, exit))
   }
 
   const stateOf = (dependency: string, circuit: Circuit): Effect.Effect<CircuitBreaker.State> =>
@@ -155,7 +199,12 @@ const make = Effect.fnUntraced(function* (
 
   return CircuitBreakers.of({
     protect: (dependency, options) => (effect) =>
-      Effect.flatMap(circuitOf(dependency), (circuit) => protectWith(dependency, circuit, options, effect)),
+      Effect.suspend(() => {
+        const circuit = circuits.get(dependency)
+        return circuit === undefined
+          ? Effect.flatMap(open(dependency), (opened) => protectWith(dependency, opened, options, effect))
+          : protectWith(dependency, circuit, options, effect)
+      }),
     statistics: Effect.suspend(() =>
       Effect.forEach(circuits, ([dependency, circuit]) =>
         Effect.map(
@@ -179,6 +228,7 @@ const make = Effect.fnUntraced(function* (
       Effect.flatMap(circuitOf(dependency), (circuit) => {
         circuit.isolated = false
         circuit.generation++
+        circuit.clean = local
         return Metric.update(circuitBreakerState(dependency), stateNumber.Closed)
       }),
     transitions: Stream.fromPubSub(hub)
@@ -189,10 +239,12 @@ const make = Effect.fnUntraced(function* (
 export const layer = (
   policies: BreakerPolicies = {}
 ): Layer.Layer<CircuitBreakers, never, CircuitBreaker.CircuitBreakerStore> =>
-  Layer.effect(CircuitBreakers, make({ ...defaultPolicies, ...policies }))
+  Layer.effect(CircuitBreakers, make({ ...defaultPolicies, ...policies }, false))
 
 export const layerMemory = (policies: BreakerPolicies = {}): Layer.Layer<CircuitBreakers> =>
-  Layer.provide(layer(policies), CircuitBreaker.layerStoreMemory())
+  Layer.effect(CircuitBreakers, make({ ...defaultPolicies, ...policies }, true)).pipe(
+    Layer.provide(CircuitBreaker.layerStoreMemory())
+  )
 
 /** Shared by all processes on the same Redis. */
 export const layerRedis = (policies: BreakerPolicies = {}): Layer.Layer<CircuitBreakers, never, Redis> =>
