@@ -24,7 +24,10 @@ const ours = fileURLToPath(new URL("./contenders/", import.meta.url))
 
 /** The contenders of this folder, by name. */
 export const ourContenders = async (): Promise<ReadonlyArray<string>> =>
-  (await readdir(ours)).filter((file) => file.endsWith(".ts")).map((file) => file.slice(0, -".ts".length))
+  (await readdir(ours))
+    .filter((file) => file.endsWith(".ts"))
+    .map((file) => file.slice(0, -".ts".length))
+    .sort()
 
 const NEEDED = ["bench.js", "worker.js", "run.sh", "setup.sh", "services.sh", "env.sh", "package-lock.json"]
 
