@@ -30,14 +30,12 @@ export const runAdmitted = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Receipt<unknown>, unknown, Services> {
   const { admission, payload, request, restore, saga, scope } = entry
   const journal = yield* SagaJournal
-  const served = yield* servedBefore(entry, journal)
-  if (served !== undefined) return served
-  const opened = yield* Effect.result(journal.keeps ? open(entry, journal) : Effect.succeed(admission.lease.fence))
-  if (opened._tag === "Failure") {
-    yield* Effect.ignore(admission.commit({ _tag: "Nothing" }))
-    return yield* opened.failure
+  let fence = admission.lease.fence
+  if (journal.keeps) {
+    const served = yield* servedBefore(entry, journal)
+    if (served !== undefined) return served
+    fence = yield* Effect.tapError(open(entry, journal), () => Effect.ignore(admission.commit({ _tag: "Nothing" })))
   }
-  const fence = opened.success
   const root = yield* makeRoot(saga, {
     sagaId: request.sagaId,
     resources: request.resources,
@@ -66,7 +64,7 @@ const servedBefore = Effect.fnUntraced(function* (
   { admission, request, saga }: Entry,
   journal: SagaJournal
 ): Effect.fn.Return<Receipt<unknown> | undefined, JournalError> {
-  if (request.derived || !journal.keeps) return undefined
+  if (request.derived) return undefined
   for (const mark of admission.abandoned) {
     const ended = mark.journaled ? yield* journal.get(mark.sagaId) : undefined
     if (ended === undefined || ended.result === null || ended.saga !== saga.name || ended.key !== request.key) continue

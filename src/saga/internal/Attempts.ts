@@ -1,5 +1,5 @@
 /** One call of a step, outside in: retry, circuit breaker, timeout, the step's own effect. */
-import { Clock, Duration, Effect, type Exit, Option, Pull, Schedule } from "effect"
+import { Clock, Context, Duration, Effect, type Exit, Option, Pull, References, Schedule } from "effect"
 import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
 import { StepTimeout } from "../../schema/SagaError.ts"
 import { SagaRun } from "../../services/SagaRun.ts"
@@ -26,22 +26,37 @@ const isRetryable = (step: StepDefinition, error: unknown): boolean => {
   return refusedFloor(error) === undefined && step.isTransient(error)
 }
 
-const once = ({ call, effect, kind, limit, observe, root, step }: Attempt): Erased => {
+/** What an attempt sees of its saga, and what is logged in it is marked with. */
+const within = (context: Context.Context<never>, run: SagaRun["Service"], { kind, step }: Attempt) => {
+  const outer = Context.get(context, References.CurrentLogAnnotations)
+  const annotations =
+    kind === "compensate" ? { ...outer, step: step.name, compensation: true } : { ...outer, step: step.name }
+  return Context.add(Context.add(context, SagaRun, run), References.CurrentLogAnnotations, annotations)
+}
+
+const once = (attempt: Attempt): Erased => {
+  const { call, effect, kind, limit, observe, root, step } = attempt
   const run = { sagaId: root.sagaId, resources: root.resources, fence: root.fence, call }
-  const provided = Effect.provideService(effect, SagaRun, run)
+  const provided = Effect.updateContext(effect, (context: Context.Context<never>) => within(context, run, attempt))
   const probed =
     root.probe === undefined ? provided : root.probe({ sagaId: root.sagaId, step: step.name, call, kind }, provided)
   const timed = Effect.timeoutOrElse(probed, {
     duration: limit,
     orElse: () => Effect.fail(new StepTimeout({ step: step.name, after: limit }))
   })
-  const observed = observe === undefined ? timed : Effect.onExit(timed, (exit) => Effect.sync(() => observe(exit)))
+  const observed = observe === undefined ? timed : observing(timed, observe)
   if (step.dependency === undefined) return observed
   return root.breakers.protect(step.dependency, {
     isFailure: (error) => error instanceof StepTimeout || step.isTransient(error),
     countSuccess: kind !== "prepare"
   })(observed)
 }
+
+const observing = (effect: Erased, observe: (exit: Exit.Exit<unknown, unknown>) => void): Erased =>
+  Effect.onExit(effect, (exit) => {
+    observe(exit)
+    return Effect.void
+  })
 
 /** The original error survives when the schedule ends: the last attempt's. */
 const again = Effect.fnUntraced(function* (attempt: Attempt, first: unknown): Effect.fn.Return<unknown, unknown> {
@@ -58,7 +73,7 @@ const again = Effect.fnUntraced(function* (attempt: Attempt, first: unknown): Ef
     yield* Effect.logWarning(
       `attempt ${failed} failed, the next follows in ${Duration.format(delay.value)}`,
       error
-    ).pipe(Effect.annotateLogs({ dependency: step.dependency ?? "none", attempt: failed }))
+    ).pipe(Effect.annotateLogs({ step: step.name, dependency: step.dependency ?? "none", attempt: failed }))
     yield* Effect.sleep(delay.value)
     const result = yield* Effect.result(once(attempt))
     if (result._tag === "Success") return result.success

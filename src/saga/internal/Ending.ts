@@ -35,15 +35,15 @@ const resultsNotKept = Metric.counter("saga_results_not_kept_total", {
 })
 
 /** What a repeat gets of a success. */
-export const successEnding = Effect.fnUntraced(function* (saga: SagaDefinition, root: Root, value: unknown) {
+export const successEnding = (saga: SagaDefinition, root: Root, value: unknown): Effect.Effect<Ending> => {
   const text = endingText(saga, root.sagaId, "ok", value)
-  const problem =
-    text === undefined ? "is not serialisable" : text.length > root.settings.maxResultSize ? "is too large" : undefined
-  if (text !== undefined && problem === undefined) return { _tag: "Result", text } satisfies Ending
-  yield* Metric.update(resultsNotKept, 1)
-  yield* Effect.logWarning(`the result of ${saga.name} ${problem} and is not recorded: a repeat will not get it`)
-  return { _tag: "Served" } satisfies Ending
-})
+  if (text !== undefined && text.length <= root.settings.maxResultSize) return Effect.succeed({ _tag: "Result", text })
+  const problem = text === undefined ? "is not serialisable" : "is too large"
+  return Effect.logWarning(`the result of ${saga.name} ${problem} and is not recorded: a repeat will not get it`).pipe(
+    Effect.andThen(Metric.update(resultsNotKept, 1)),
+    Effect.as({ _tag: "Served" } satisfies Ending)
+  )
+}
 
 /** The saga has succeeded when its end is stored; refused, it is settled like a crash. */
 export const commitSuccess = Effect.fnUntraced(function* (entry: Admitted, frame: Frame, value: unknown) {

@@ -6,6 +6,7 @@ import { type Restore, runAdmitted } from "./Admitted.ts"
 import type { Receipt } from "./Ending.ts"
 import { makeRequest, type Request, readRecord, type SagaDefinition } from "./Request.ts"
 import type { Services } from "./Services.ts"
+import { spanned } from "./Spans.ts"
 
 export const execute = Effect.fnUntraced(function* (
   saga: SagaDefinition,
@@ -13,12 +14,16 @@ export const execute = Effect.fnUntraced(function* (
   callersKey: string | undefined
 ): Effect.fn.Return<Receipt<unknown>, unknown, Services> {
   const request = yield* makeRequest(saga, payload, callersKey)
-  const about = { saga: saga.name, sagaId: request.sagaId, resource: request.resources.join(",") }
+  const about = {
+    saga: saga.name,
+    sagaId: request.sagaId,
+    resource: request.resources.length === 1 ? request.resources[0] : request.resources.join(",")
+  }
   const whole = Effect.uninterruptibleMask((restore) =>
     Effect.scopedWith((scope) => enter(saga, payload, request, scope, restore))
   )
-  const options = { captureStackTrace: false, attributes: about }
-  return yield* Effect.annotateLogs(Effect.withSpan(whole, `saga ${saga.name}`, options), about)
+  const traced = spanned(whole, yield* Effect.context<never>(), `saga ${saga.name}`, () => about)
+  return yield* Effect.annotateLogs(traced, about)
 })
 
 const enter: (

@@ -72,6 +72,15 @@ export const failedRecord = (call: Call | NestedCall, untouched: boolean): Journ
   return { _tag: "Failed", call: call.number, untouched, error: Exit.isSuccess(encoded) ? encoded.value : null }
 }
 
+/** Encoded only if somebody keeps it. */
+export const noteDone = (root: Root, call: Call | NestedCall, value: unknown): void => {
+  const finished = root.nextFinished++
+  call.finished = finished
+  if (!root.books.keeps) return
+  const output = encodeOrText(call.definition.output, value)
+  root.books.note({ _tag: "Done", call: call.number, finished, output })
+}
+
 export const noteFailed = (root: Root, call: Call | NestedCall, untouched: boolean): void => {
   const record = root.books.keeps ? failedRecord(call, untouched) : undefined
   if (record !== undefined) root.books.note(record)

@@ -1,5 +1,5 @@
 /** The books of one execution as it starts. */
-import { Effect } from "effect"
+import { Context, Effect } from "effect"
 import { CircuitBreakers } from "../../services/CircuitBreakers.ts"
 import { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
 import { SagaProbe } from "../../services/SagaProbe.ts"
@@ -18,30 +18,42 @@ export interface Identity {
   readonly replay: Replay | undefined
 }
 
-export const makeRoot = Effect.fnUntraced(function* (
+export const makeRoot = (
   saga: Pick<SagaDefinition, "name" | "version">,
   identity: Identity
-): Effect.fn.Return<Root, never, CircuitBreakers | DeadLetterQueue> {
-  return {
-    ...identity,
-    saga: saga.name,
-    version: saga.version,
-    settings: yield* SagaSettings,
-    probe: yield* SagaProbe,
-    breakers: yield* CircuitBreakers,
-    deadLetters: yield* DeadLetterQueue,
-    nextCall: identity.replay?.nextCall ?? 0,
-    nextFinished: 0,
-    pivoted: identity.replay !== undefined,
-    pivotUnknown: false,
-    closed: false,
-    aborted: undefined,
-    running: new Map(),
-    idle: [],
-    retriables: [],
-    parked: [],
-    failures: []
-  }
+): Effect.Effect<Root, never, CircuitBreakers | DeadLetterQueue> =>
+  Effect.contextWith((context: Context.Context<CircuitBreakers | DeadLetterQueue>) =>
+    Effect.succeed(rootIn(context, saga, identity))
+  )
+
+const rootIn = (
+  context: Context.Context<CircuitBreakers | DeadLetterQueue>,
+  saga: Pick<SagaDefinition, "name" | "version">,
+  { books, fence, freshFence, replay, resources, sagaId }: Identity
+): Root => ({
+  saga: saga.name,
+  version: saga.version,
+  sagaId,
+  resources,
+  fence,
+  freshFence,
+  books,
+  replay,
+  settings: Context.get(context, SagaSettings),
+  probe: Context.get(context, SagaProbe),
+  breakers: Context.get(context, CircuitBreakers),
+  deadLetters: Context.get(context, DeadLetterQueue),
+  nextCall: replay?.nextCall ?? 0,
+  nextFinished: 0,
+  pivoted: replay !== undefined,
+  pivotUnknown: false,
+  closed: false,
+  aborted: undefined,
+  running: new Map(),
+  idle: [],
+  retriables: [],
+  parked: [],
+  failures: []
 })
 
 export const outermost = (root: Root, saga: SagaDefinition): Frame => ({

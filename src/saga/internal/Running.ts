@@ -2,7 +2,6 @@
 import { Cause, Context, Effect, type Exit, type Fiber, Option } from "effect"
 import { StepTimeout } from "../../schema/SagaError.ts"
 import { attempts } from "./Attempts.ts"
-import { encodeOrText } from "./Codec.ts"
 import type { Definition, Erased, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
 import {
   type Call,
@@ -13,9 +12,10 @@ import {
   type Root,
   refusedFloor
 } from "./Frame.ts"
-import { intend, intent, noteFailed, pivot } from "./Intent.ts"
+import { intend, intent, noteDone, noteFailed, pivot } from "./Intent.ts"
 import { park } from "./Park.ts"
 import { recall } from "./Replay.ts"
+import { spanned } from "./Spans.ts"
 import { undo } from "./Undo.ts"
 
 /** The saga, or nested saga, whose `run` this fiber is in. */
@@ -34,9 +34,9 @@ export const callStep = (definition: Definition, input: unknown): Erased =>
       case "Undoable":
         return callUndoable(frame, definition, input, fiber)
       case "Retriable":
-        return callRetriable(frame, definition, input)
+        return callRetriable(frame, definition, input, fiber)
       case "Nested":
-        return callNested(frame, definition, input)
+        return callNested(frame, definition, input, fiber)
     }
   })
 
@@ -56,12 +56,6 @@ export const whenIdle = (root: Root): Effect.Effect<void> =>
           root.idle.push(() => resume(Effect.void))
         })
   )
-
-const spanned = (effect: Erased, kind: string, root: Root, step: { readonly name: string }, call: number): Erased =>
-  Effect.withSpan(effect, `${kind} ${step.name}`, {
-    captureStackTrace: false,
-    attributes: { saga: root.saga, sagaId: root.sagaId, step: step.name, call }
-  }).pipe(Effect.annotateLogs({ step: step.name }))
 
 /** Its number, and what an earlier process knew of it: how it ended, or its before-image; or the end of this run. */
 const begin = (
@@ -118,14 +112,12 @@ const callUndoable = (
     call.attempts++
     if (exit._tag === "Success" || !provesUntouched(definition, exit.cause)) call.touched = true
   }
-  const attempted = Effect.suspend(() =>
-    attempts({
-      ...settings,
-      kind: "execute",
-      effect: Effect.suspend(() => definition.execute(input, call.before)),
-      observe
-    })
-  )
+  const attempted = attempts({
+    ...settings,
+    kind: "execute",
+    effect: Effect.suspend(() => definition.execute(input, call.before)),
+    observe
+  })
   const execute = root.books.keeps
     ? Effect.andThen(
         Effect.suspend(() => intend(root, intent(frame, definition, call.number, input, call.before))),
@@ -143,24 +135,32 @@ const callUndoable = (
             return execute
           }
         )
-  return Effect.onExit(spanned(whole, "step", root, definition, call.number), (exit) =>
-    Effect.sync(() => {
-      if (exit._tag === "Success") {
-        call.output = Option.some(exit.value)
-        const finished = root.nextFinished++
-        call.finished = finished
-        if (root.books.keeps) {
-          const output = encodeOrText(definition.output, exit.value)
-          root.books.note({ _tag: "Done", call: call.number, finished, output })
-        }
-      } else {
-        call.failure = exit.cause
-        noteFailed(root, call, !call.touched)
-      }
-      leave(root, call.number)
-    })
-  )
+  return Effect.onExit(traced(whole, fiber, root, "step", call), (exit) => {
+    if (exit._tag === "Success") {
+      call.output = Option.some(exit.value)
+      noteDone(root, call, exit.value)
+    } else {
+      call.failure = exit.cause
+      noteFailed(root, call, !call.touched)
+    }
+    leave(root, call.number)
+    return Effect.void
+  })
 }
+
+const traced = (
+  effect: Erased,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  root: Root,
+  kind: "step" | "saga",
+  { definition, number }: { readonly definition: Definition; readonly number: number }
+): Erased =>
+  spanned(effect, fiber.context, `${kind} ${definition.name}`, () => ({
+    saga: root.saga,
+    sagaId: root.sagaId,
+    step: definition.name,
+    call: number
+  }))
 
 /** A typed error that says so, or a refusal by the store's floor; interruption, defects and timeouts prove nothing. */
 const provesUntouched = (step: UndoableStep, cause: Cause.Cause<unknown>): boolean => {
@@ -171,7 +171,12 @@ const provesUntouched = (step: UndoableStep, cause: Cause.Cause<unknown>): boole
 }
 
 /** Exhausted or interrupted, it is parked and the saga goes on; refused by a higher floor, it is superseded. */
-const callRetriable = (frame: Frame, step: RetriableStep, input: unknown): Erased =>
+const callRetriable = (
+  frame: Frame,
+  step: RetriableStep,
+  input: unknown,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Erased =>
   Effect.suspend(() => {
     const root = frame.root
     const begun = begin(frame, step, input)
@@ -212,7 +217,7 @@ const callRetriable = (frame: Frame, step: RetriableStep, input: unknown): Erase
         root.parked.push(id)
         root.books.note({ _tag: "Parked", call: number })
       })
-    return spanned(start, "step", root, step, number).pipe(
+    return traced(start, fiber, root, "step", call).pipe(
       Effect.tap(() => done),
       Effect.onInterrupt(() => (root.pivoted && root.aborted === undefined ? parkIt(Cause.interrupt()) : Effect.void)),
       Effect.catchCause((cause) => {
@@ -228,7 +233,12 @@ const callRetriable = (frame: Frame, step: RetriableStep, input: unknown): Erase
   })
 
 /** Undone as a unit when it fails; its error is the outer saga's to handle. */
-const callNested = (frame: Frame, definition: NestedSaga, payload: unknown): Erased =>
+const callNested = (
+  frame: Frame,
+  definition: NestedSaga,
+  payload: unknown,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Erased =>
   Effect.suspend(() => {
     const root = frame.root
     const outside = definition.resources(payload).filter((resource) => !root.resources.includes(resource))
@@ -269,15 +279,10 @@ const callNested = (frame: Frame, definition: NestedSaga, payload: unknown): Era
             duration: limit,
             orElse: () => Effect.fail(new StepTimeout({ step: definition.name, after: limit }))
           })
-    return Effect.onExit(spanned(inner, "saga", root, definition, nested.number), (exit) => {
+    return Effect.onExit(traced(inner, fiber, root, "saga", nested), (exit) => {
       if (exit._tag === "Success") {
-        const finished = root.nextFinished++
-        nested.finished = finished
         nested.output = Option.some(exit.value)
-        if (root.books.keeps) {
-          const output = encodeOrText(definition.output, exit.value)
-          root.books.note({ _tag: "Done", call: nested.number, finished, output })
-        }
+        noteDone(root, nested, exit.value)
         return Effect.void
       }
       nested.failure = exit.cause
