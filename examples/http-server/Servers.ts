@@ -1,7 +1,6 @@
 /** Which databases the server uses: embedded and in memory, or the real ones that the environment names. */
-import { PgClient } from "@effect/sql-pg"
-import { Config, Effect, Layer, Redacted } from "effect"
-import { IoRedis, Neo4jDriver, QdrantRest, SagaLive, SagaMemory } from "../../src/index.ts"
+import { Config, Effect, Layer } from "effect"
+import { IoRedis, Neo4jDriver, PostgresClient, QdrantRest, SagaLive, SagaMemory } from "../../src/index.ts"
 import {
   MemoryStores,
   Neo4jGraphStore,
@@ -14,7 +13,7 @@ import * as SqlDeadLetterQueue from "../../src/layers/sql/SqlDeadLetterQueue.ts"
 
 const { DATABASE_URL = "", NEO4J_URL = "", QDRANT_URL = "", REDIS_URL = "" } = process.env
 
-const sql = DATABASE_URL === "" ? PgliteClient.layer : PgClient.layer({ url: Redacted.make(DATABASE_URL) })
+const sql = DATABASE_URL === "" ? PgliteClient.layer : PostgresClient.layerConfig
 
 // Dead letters are in SQL either way: they must outlive the process.
 const sagas =

@@ -3,7 +3,8 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Context, Effect, Layer, Redacted, Schema } from "effect"
 import * as Redis from "effect/persistence/Redis"
-import { IoRedis, Neo4j, Neo4jDriver, Saga, SagaJournal, SagaLive, Step } from "effect-saga"
+import { SqlClient } from "effect/sql/SqlClient"
+import { IoRedis, Neo4j, Neo4jDriver, PostgresClient, Saga, SagaJournal, SagaLive, Step } from "effect-saga"
 import { servers } from "../servers/inject.ts"
 
 const { neo4j, postgres, redis } = servers()
@@ -58,7 +59,7 @@ describe.skipIf(neo4j === null)("Neo4j's driver", () => {
       for (const env of [
         { NEO4J_URL: neo4j ?? "" },
         { NEO4J_URL: neo4j ?? "", NEO4J_USER: "neo4j", NEO4J_PASSWORD: "any" },
-        { NEO4J_URL: neo4j ?? "", NEO4J_USER: "neo4j" }
+        { NEO4J_URL: neo4j ?? "", NEO4J_USER: "neo4j", NEO4J_POOL_SIZE: "1" }
       ]) {
         assert.deepStrictEqual(yield* one.pipe(Effect.provide(Neo4jDriver.layerConfig), withConfig(env)), [
           { n: 1, t: "x" }
@@ -84,6 +85,39 @@ describe.skipIf(neo4j === null)("Neo4j's driver", () => {
         assert.deepStrictEqual([gone.transient, gone.maybeApplied], [true, true])
       }),
     20_000
+  )
+})
+
+describe.skipIf(postgres === null)("PostgreSQL's client", () => {
+  /** How many sessions of one client sleep at once when asked thirty times. */
+  const sessionsAtOnce = (env: Record<string, string>) =>
+    Effect.gen(function* () {
+      const built = yield* Layer.build(PostgresClient.layerConfig).pipe(
+        withConfig({ DATABASE_URL: postgres ?? "", ...env })
+      )
+      const sql = Context.get(built, SqlClient)
+      const pids = yield* Effect.forEach(
+        Array.from({ length: 30 }),
+        () => sql<{ pid: number }>`SELECT pg_backend_pid() AS pid, pg_sleep(0.02)`,
+        { concurrency: "unbounded" }
+      )
+      return new Set(pids.flat().map(({ pid }) => pid)).size
+    }).pipe(Effect.scoped)
+
+  it.live("has as many connections as it is configured to, whether each carries one statement or several", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* sessionsAtOnce({}), 10)
+      assert.strictEqual(yield* sessionsAtOnce({ POSTGRES_POOL_SIZE: "3" }), 3)
+      assert.strictEqual(yield* sessionsAtOnce({ POSTGRES_POOL_SIZE: "1", POSTGRES_PIPELINING: "true" }), 1)
+    })
+  )
+
+  it.live("says which setting is wrong", () =>
+    Effect.gen(function* () {
+      for (const size of ["0", "many", "1.5"]) {
+        assert.match(String(yield* Effect.exit(sessionsAtOnce({ POSTGRES_POOL_SIZE: size }))), /POSTGRES_POOL_SIZE/)
+      }
+    })
   )
 })
 

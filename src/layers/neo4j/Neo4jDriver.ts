@@ -1,5 +1,5 @@
 /** `Neo4j` over neo4j-driver 6: a pooled session for each statement, and no retries but the saga's own. */
-import { Config, Effect, Layer, Option, Redacted } from "effect"
+import { Config, Effect, Layer, Option, Redacted, Schema } from "effect"
 import { Neo4j, Neo4jError } from "../../services/Neo4j.ts"
 
 export interface Options {
@@ -8,6 +8,8 @@ export interface Options {
   readonly user?: string
   readonly password?: Redacted.Redacted
   readonly database?: string
+  /** Most connections at once; 100 unless said. */
+  readonly poolSize?: number
 }
 
 const codeOf = (cause: unknown): string =>
@@ -41,6 +43,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     Effect.sync(() =>
       neo4j.driver(options.url, auth, {
         disableLosslessIntegers: true,
+        maxConnectionPoolSize: options.poolSize ?? 100,
         connectionAcquisitionTimeout: 5000,
         connectionTimeout: 5000
       })
@@ -73,17 +76,21 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
 export const layer = (options: Options): Layer.Layer<Neo4j> => Layer.effect(Neo4j, make(options))
 
-/** From `NEO4J_URL`, and `NEO4J_USER` and `NEO4J_PASSWORD` if the server asks for them. */
+const PoolSize = Schema.NumberFromString.check(Schema.isInt(), Schema.isBetween({ minimum: 1, maximum: 10_000 }))
+
+/** From `NEO4J_URL`, `NEO4J_USER` and `NEO4J_PASSWORD` if the server asks for them, and `NEO4J_POOL_SIZE` (100). */
 export const layerConfig: Layer.Layer<Neo4j, Config.ConfigError> = Layer.unwrap(
   Effect.map(
     Config.all({
       url: Config.String("NEO4J_URL"),
+      poolSize: Config.schema(PoolSize, "NEO4J_POOL_SIZE").pipe(Config.withDefault(100)),
       user: Config.option(Config.String("NEO4J_USER")),
       password: Config.option(Config.Redacted("NEO4J_PASSWORD"))
     }),
-    ({ password, url, user }) =>
+    ({ password, poolSize, url, user }) =>
       layer({
         url,
+        poolSize,
         ...(Option.isSome(user) ? { user: user.value } : {}),
         ...(Option.isSome(password) ? { password: password.value } : {})
       })
