@@ -39,8 +39,8 @@ CREATE TABLE saga_journal_records (
   PRIMARY KEY (saga_id, seq)
 );
 
--- Invariant: either all of the saga's resources are its own and its journal is open, or nothing was written and the
--- ids of those in the way come back. Opening again what is there changes nothing. The journal's row comes first: of two
+-- Invariant: either all of the saga's resources are its own, its journal is open and its first records are in it, or
+-- nothing was written and the ids of those in the way come back. Opening again what is there changes nothing. The journal's row comes first: of two
 -- who open the same saga at once, one adds resources for it.
 CREATE FUNCTION saga_journal_open(op jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -66,7 +66,12 @@ BEGIN
       SELECT resource, id FROM unnest(wanted) AS resource
       ON CONFLICT (resource) DO NOTHING;
     GET DIAGNOSTICS taken = ROW_COUNT;
-    IF taken = cardinality(wanted) THEN RETURN '[]'; END IF;
+    IF taken = cardinality(wanted) THEN
+      IF jsonb_array_length(op->'records') > 0 THEN
+        INSERT INTO saga_journal_records (saga_id, records) VALUES (id, op->'records');
+      END IF;
+      RETURN '[]';
+    END IF;
     -- Somebody was faster, and may have ended since: seen when it is tried again.
     DELETE FROM saga_open_resources WHERE saga_id = id;
     DELETE FROM saga_journal WHERE saga_id = id;

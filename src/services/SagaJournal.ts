@@ -39,9 +39,13 @@ export interface SagaJournal {
   readonly keeps: boolean
   /**
    * Opens a journal if no unfinished saga has one of its resources; else yields those, highest fence first, and opens
-   * nothing. Its owner is its fence. Asking again for the same saga id and fence changes nothing.
+   * nothing. Its owner is its fence. Asking again for the same saga id and fence changes nothing. `records` are written
+   * with it, if it was not open already; none of them begins the undoing.
    */
-  readonly open: (saga: NewJournal) => Effect.Effect<ReadonlyArray<Journal>, JournalError>
+  readonly open: (
+    saga: NewJournal,
+    records?: ReadonlyArray<JournalRecord>
+  ) => Effect.Effect<ReadonlyArray<Journal>, JournalError>
   /** False when `owner` does not own the journal (any more) or it is finished: then nothing was written. */
   readonly append: (
     ref: JournalRef,

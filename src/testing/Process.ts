@@ -120,7 +120,7 @@ export const makeProcess = Effect.fnUntraced(function* (
   const { journal } = servers
   const ownJournal: SagaJournal = {
     keeps: true,
-    open: (saga) => written("open", journal.open(saga)),
+    open: (saga, records) => written("open", journal.open(saga, records)),
     append: (ref, owner, records) => written("append", journal.append(ref, owner, records)),
     close: (ref, owner, records, end) => written("close", journal.close(ref, owner, records, end)),
     claim: (ref, from, to) => gated(journal.claim(ref, from, to)),

@@ -41,6 +41,18 @@ export const sagaJournalContract = (name: string, layer: Layer.Layer<never, unkn
     it.layer(layer, { excludeTestServices: true, timeout: 60_000 })((test) => {
       sagaJournalRaces(test)
 
+      test.effect("opens with its first records, and asked again adds none", () =>
+        Effect.gen(function* () {
+          const journal = yield* SagaJournal
+          const saga = sagaOn([own("r")])
+          assert.deepStrictEqual(yield* journal.open(saga, [started(0), done(0)]), [])
+          assert.deepStrictEqual(yield* journal.open(saga, [started(0), done(0)]), [])
+          assert.strictEqual((yield* journal.open(sagaOn(saga.resources), [started(7)])).length, 1)
+          yield* journal.append(saga, T, [started(1)])
+          assert.deepStrictEqual((yield* journal.get(saga.sagaId))?.records, [started(0), done(0), started(1)])
+        })
+      )
+
       test.effect("gives back what was written, in order", () =>
         Effect.gen(function* () {
           const journal = yield* SagaJournal

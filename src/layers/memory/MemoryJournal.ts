@@ -32,7 +32,7 @@ const make = (): SagaJournal => {
 
   return {
     keeps: true,
-    open: (saga) =>
+    open: (saga, records = []) =>
       Effect.map(DateTime.now, (now) => {
         const inTheWay = unfinished().filter(
           (journal) => journal.sagaId !== saga.sagaId && overlaps(journal.resources, saga.resources)
@@ -48,7 +48,7 @@ const make = (): SagaJournal => {
             outcome: null,
             problem: null,
             result: null,
-            records: [],
+            records,
             openedAt: now,
             updatedAt: now
           })

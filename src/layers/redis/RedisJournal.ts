@@ -104,9 +104,9 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
 
   return {
     keeps: true,
-    open: Effect.fnUntraced(function* (saga) {
+    open: Effect.fnUntraced(function* (saga, records = []) {
       while (true) {
-        const others = yield* Effect.mapError(redis.eval(Scripts.open)(saga), failed("open"))
+        const others = yield* Effect.mapError(redis.eval(Scripts.open)(saga, records), failed("open"))
         if (others.length === 0) return []
         const found = yield* getAll([...new Set(others)])
         const unfinished = found.filter((journal) => journal.status !== "finished")

@@ -22,24 +22,27 @@ end
 `
 
 /**
- * Invariant: either all resources name this saga and its journal is there, or nothing was written. Yields the ids of
+ * Invariant: either all resources name this saga and its journal is there with its first records, or nothing was
+ * written. Yields the ids of
  * the unfinished sagas in the way; one whose journal Redis has lost is none.
  */
 export const open = script(
-  (saga: NewJournal) => [
+  (saga: NewJournal, records: ReadonlyArray<JournalRecord>) => [
     journalKey(saga.sagaId),
+    recordsKey(saga.sagaId),
     OPEN,
     ...saga.resources.map(unfinishedKey),
     saga.sagaId,
     saga.fence,
-    JSON.stringify(saga)
+    JSON.stringify(saga),
+    ...records.map((record) => JSON.stringify(record))
   ],
   {
-    numberOfKeys: (saga: NewJournal) => 2 + saga.resources.length,
+    numberOfKeys: (saga: NewJournal) => 3 + saga.resources.length,
     lua: `${NOW}
 if redis.call('EXISTS', KEYS[1]) == 1 then return {} end
 local others = {}
-for i = 3, #KEYS do
+for i = 4, #KEYS do
   local other = redis.call('GET', KEYS[i])
   if other and other ~= ARGV[1] and redis.call('EXISTS', 'dtx:journal:{' .. other .. '}') == 1 then
     others[#others + 1] = other
@@ -47,9 +50,10 @@ for i = 3, #KEYS do
 end
 if #others > 0 then return others end
 local at = now()
-for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[1]) end
+for i = 4, #KEYS do redis.call('SET', KEYS[i], ARGV[1]) end
+for i = 4, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
 redis.call('HSET', KEYS[1], 'head', ARGV[3], 'owner', ARGV[2], 'status', 'running', 'opened', at, 'updated', at)
-redis.call('ZADD', KEYS[2], at, ARGV[1])
+redis.call('ZADD', KEYS[3], at, ARGV[1])
 return {}`
   }
 ).withReturnType<ReadonlyArray<string>>()

@@ -139,11 +139,11 @@ const make = Effect.gen(function* () {
 
   return {
     keeps: true,
-    open: Effect.fnUntraced(function* (saga) {
+    open: Effect.fnUntraced(function* (saga, records = []) {
       while (true) {
         const others = yield* Effect.mapError(
           Effect.flatMap(
-            apply({ op: "open", ...saga, payload: toJsonb(saga.payload) }),
+            apply({ op: "open", ...saga, payload: toJsonb(saga.payload), records: storable(records) }),
             Schema.decodeUnknownEffect(Refusal)
           ),
           failed("open")

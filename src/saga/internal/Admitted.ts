@@ -1,13 +1,18 @@
-/** The run of an admitted saga: its journal is opened, what stands in its way is settled first, then it runs and ends. */
+/**
+ * The run of an admitted saga and its end. Its journal is opened before its first call; what stands in the way of that is
+ * settled first.
+ */
 import { Cause, Effect, Exit, type Scope } from "effect"
+import type { JournalRecord } from "../../schema/Journal.ts"
 import type { JournalError } from "../../schema/JournalError.ts"
 import { LockError, ResourceUnsettled } from "../../schema/LockError.ts"
 import { DistributedLock } from "../../services/DistributedLock.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
 import { runBody } from "./Body.ts"
-import { makeBooks } from "./Books.ts"
+import { makeBooks, type Unopened } from "./Books.ts"
 import { type Admitted, commitSuccess, endFailure, type Receipt } from "./Ending.ts"
 import { advance, fenceSource } from "./Fences.ts"
+import type { Root } from "./Frame.ts"
 import { findKnown } from "./Known.ts"
 import { parkAbandoned } from "./Park.ts"
 import { readRecord, type SagaDefinition } from "./Request.ts"
@@ -30,18 +35,21 @@ export const runAdmitted = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Receipt<unknown>, unknown, Services> {
   const { admission, payload, request, restore, saga, scope } = entry
   const journal = yield* SagaJournal
-  let fence = admission.lease.fence
-  if (journal.keeps) {
-    const served = yield* servedBefore(entry, journal)
-    if (served !== undefined) return served
-    fence = yield* Effect.tapError(open(entry, journal), () => Effect.ignore(admission.commit({ _tag: "Nothing" })))
-  }
-  const root = yield* makeRoot(saga, {
+  const { fence } = admission.lease
+  const served = journal.keeps ? yield* servedBefore(entry, journal) : undefined
+  if (served !== undefined) return served
+  const context = yield* Effect.context<Services>()
+  const opening: Unopened["open"] = (records) =>
+    Effect.map(Effect.provideContext(open(entry, journal, records), context), (opened) => {
+      root.fence = opened.fence
+      return opened
+    })
+  const root: Root = yield* makeRoot(saga, {
     sagaId: request.sagaId,
     resources: request.resources,
     fence,
     freshFence: fenceSource(yield* DistributedLock, admission.lease, request.resources, scope),
-    books: makeBooks(journal, request, fence),
+    books: makeBooks(journal, request, fence, journal.keeps ? { open: opening } : undefined),
     replay: undefined
   })
   for (const mark of admission.abandoned) {
@@ -50,6 +58,7 @@ export const runAdmitted = Effect.fnUntraced(function* (
   }
   const frame = outermost(root, saga)
   const exit = yield* runBody(saga, payload, frame, admission.lease, restore)
+  if (!root.books.isOpen()) yield* openAtEnd(entry, root, exit)
   if (root.aborted !== undefined) return yield* endFailure(entry, frame, Cause.fail(root.aborted))
   return Exit.isSuccess(exit)
     ? yield* commitSuccess(entry, frame, exit.value)
@@ -76,18 +85,32 @@ const servedBefore = Effect.fnUntraced(function* (
   return undefined
 })
 
-/** The fence of the opened journal: above all that settling what stood in the way has used. */
+/** No call has begun, so when the journal cannot be opened there is nothing to undo, and the mark goes. */
+const openAtEnd = Effect.fnUntraced(function* (
+  { admission }: Entry,
+  root: Root,
+  exit: Exit.Exit<unknown, unknown>
+): Effect.fn.Return<void, unknown> {
+  const problem =
+    root.aborted ?? (yield* Effect.match(root.books.ready, { onFailure: (error) => error, onSuccess: () => undefined }))
+  if (problem === undefined) return
+  yield* Effect.ignore(admission.commit({ _tag: "Nothing" }))
+  return yield* Exit.isFailure(exit) && root.aborted === undefined ? Effect.failCause(exit.cause) : Effect.fail(problem)
+})
+
+/** With a fence above all that settling what stood in the way has used. */
 const open = Effect.fnUntraced(function* (
   { admission, atHand, request }: Entry,
-  journal: SagaJournal
-): Effect.fn.Return<number, LockError | JournalError, Services> {
+  journal: SagaJournal,
+  records: ReadonlyArray<JournalRecord>
+): Effect.fn.Return<{ readonly fence: number; readonly written: boolean }, LockError | JournalError, Services> {
   const { lease } = admission
   let fence = lease.fence
   const { encoded: payload, ...identity } = request
   const { derived, fingerprint, key, resources, saga, sagaId } = identity
   const version = atHand[0]?.version ?? 1
   for (let round = 1; ; round++) {
-    const inTheWay = yield* journal.open({
+    const opened = {
       sagaId,
       saga,
       version,
@@ -97,8 +120,9 @@ const open = Effect.fnUntraced(function* (
       derived,
       fingerprint,
       payload
-    })
-    if (inTheWay.length === 0) return fence
+    }
+    const inTheWay = yield* journal.open(opened, round === 1 ? records : [])
+    if (inTheWay.length === 0) return { fence, written: round === 1 }
     for (const other of inTheWay) {
       const settled = yield* settle(journal, other, findKnown(journal, atHand, other.saga, other.version), lease)
       if (settled._tag === "Passed" && round < 3) break

@@ -3,8 +3,9 @@ import { Effect, type Exit } from "effect"
 import { SagaTimeout } from "../../schema/SagaError.ts"
 import type { Lease } from "../../services/DistributedLock.ts"
 import type { Frame } from "./Frame.ts"
+import { whenIdle } from "./Idle.ts"
 import type { SagaDefinition } from "./Request.ts"
-import { Running, whenIdle } from "./Running.ts"
+import { Running } from "./Running.ts"
 
 /** Everything that `run` began has ended when this does; uninterruptible but for `restore`. */
 export const runBody = Effect.fnUntraced(function* (

@@ -1,26 +1,74 @@
-/** The journal as a running saga keeps it: an intent is written before its call starts, all else with what comes next. */
-import { Effect } from "effect"
+/**
+ * The journal as a running saga keeps it: it is opened with the first intent, an intent is written before its call
+ * starts, and all else with what comes next.
+ */
+import { Effect, Semaphore } from "effect"
 import type { JournalRecord, JournalRef } from "../../schema/Journal.ts"
 import type { JournalError } from "../../schema/JournalError.ts"
+import type { LockError } from "../../schema/LockError.ts"
 import type { JournalEnd, SagaJournal } from "../../services/SagaJournal.ts"
+
+type Records = ReadonlyArray<JournalRecord>
+export type BooksError = JournalError | LockError
 
 export interface Books {
   /** False: nothing is kept, so nothing needs to be encoded for it. */
   readonly keeps: boolean
+  /** Whether the journal is surely there: before that no call has begun. */
+  readonly isOpen: () => boolean
+  /** Opens it, if it is not open yet; whatever is in its way is settled then. */
+  readonly ready: Effect.Effect<void, BooksError>
   /** Written with what comes next: losing it loses nothing, since undoing and finishing bear to be repeated. */
   readonly note: (record: JournalRecord) => void
   /** Writes it, and what was noted before it. False: the journal is another's now. */
-  readonly write: (...records: ReadonlyArray<JournalRecord>) => Effect.Effect<boolean, JournalError>
-  readonly close: (end: JournalEnd) => Effect.Effect<boolean, JournalError>
+  readonly write: (...records: Records) => Effect.Effect<boolean, BooksError>
+  readonly close: (end: JournalEnd) => Effect.Effect<boolean, BooksError>
 }
 
-export const makeBooks = (journal: SagaJournal, ref: JournalRef, owner: number): Books => {
+/** A journal that is to be opened by its saga. */
+export interface Unopened {
+  /** Its owner from then on, and whether the records went with it: something in the way takes several tries. */
+  readonly open: (records: Records) => Effect.Effect<{ readonly fence: number; readonly written: boolean }, BooksError>
+}
+
+export const makeBooks = (
+  journal: SagaJournal,
+  ref: JournalRef,
+  fence: number,
+  unopened: Unopened | undefined
+): Books => {
   let noted: Array<JournalRecord> = []
+  let owner = fence
+  let open = unopened === undefined
+  let asked = false
+  const turn = Semaphore.makeUnsafe(1)
+
+  /**
+   * Whether the records went with it. They do in the first question only: one whose answer was lost may have been heard,
+   * and opening what is open writes nothing.
+   */
+  const opening = (records: Records): Effect.Effect<boolean, BooksError> =>
+    Effect.suspend(() => {
+      if (open || unopened === undefined) return Effect.succeed(false)
+      const alongside = asked || records.some(({ _tag }) => _tag === "Undoing") ? [] : records
+      asked = true
+      return Effect.map(unopened.open(alongside), (opened) => {
+        owner = opened.fence
+        open = true
+        return opened.written && alongside.length === records.length
+      })
+    }).pipe(turn.withPermit, Effect.uninterruptible)
+
+  /** Settling what was in the way has drawn a higher fence, and it is the one that the calls will carry. */
+  const ofOwner = (records: Records): Records =>
+    owner === fence
+      ? records
+      : records.map((record) =>
+          record._tag === "Started" && record.fence === fence ? { ...record, fence: owner } : record
+        )
+
   /** What could not be written is still to be written. */
-  const writing = (
-    records: ReadonlyArray<JournalRecord>,
-    write: (all: ReadonlyArray<JournalRecord>) => Effect.Effect<boolean, JournalError>
-  ) =>
+  const writing = (records: Records, write: (all: Records) => Effect.Effect<boolean, BooksError>) =>
     Effect.suspend(() => {
       const before = noted
       noted = []
@@ -30,12 +78,26 @@ export const makeBooks = (journal: SagaJournal, ref: JournalRef, owner: number):
         })
       )
     })
+  const append = (all: Records): Effect.Effect<boolean, BooksError> =>
+    open
+      ? journal.append(ref, owner, all)
+      : Effect.flatMap(opening(all), (written) =>
+          written ? Effect.succeed(true) : journal.append(ref, owner, ofOwner(all))
+        )
+  const ready = Effect.suspend(() => (open ? Effect.void : Effect.asVoid(opening([]))))
+
   return {
     keeps: journal.keeps,
+    isOpen: () => open,
+    ready,
     note: (record) => {
       if (journal.keeps) noted.push(record)
     },
-    write: (...records) => writing(records, (all) => journal.append(ref, owner, all)),
-    close: (end) => writing([], (all) => journal.close(ref, owner, all, end))
+    write: (...records) => writing(records, append),
+    close: (end) =>
+      Effect.andThen(
+        ready,
+        writing([], (all) => journal.close(ref, owner, ofOwner(all), end))
+      )
   }
 }

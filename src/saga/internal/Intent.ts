@@ -23,6 +23,13 @@ export const intent = (
   before: definition._tag === "Undoable" ? encodeOrText(definition.before, before) : null
 })
 
+/** Unless the journal is surely open, the call does not start and the saga ends. */
+export const opened = (root: Root): Effect.Effect<void> =>
+  Effect.catch(root.books.ready, (error) => {
+    root.aborted = error
+    return Effect.interrupt
+  })
+
 /** Unless it is surely written, the call does not start and the saga ends. */
 export const intend = (root: Root, record: JournalRecord): Effect.Effect<void> =>
   Effect.matchEffect(root.books.write(record), {

@@ -136,7 +136,7 @@ const rootOf = (letter: DeadLetter, fence: number, lease: Lease, rest: Partial<R
           fence,
           freshFence: (atLeast) => advance(lease, atLeast),
           // Its journal is closed: the letter is what is left of it.
-          books: { ...makeBooks(journal, letter, fence), keeps: false },
+          books: { ...makeBooks(journal, letter, fence, undefined), keeps: false },
           replay: undefined
         }
       )

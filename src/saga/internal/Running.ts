@@ -1,7 +1,7 @@
 /** Calling a step: the saga that runs in the fiber keeps the books of it. */
 import { Cause, Context, Effect, type Exit, type Fiber, Option } from "effect"
 import { StepTimeout } from "../../schema/SagaError.ts"
-import { attempts } from "./Attempts.ts"
+import { type Attempt, attempts } from "./Attempts.ts"
 import type { Definition, Erased, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
 import {
   type Call,
@@ -12,7 +12,8 @@ import {
   type Root,
   refusedFloor
 } from "./Frame.ts"
-import { intend, intent, noteDone, noteFailed, pivot } from "./Intent.ts"
+import { leave, whenIdle } from "./Idle.ts"
+import { intend, intent, noteDone, noteFailed, opened, pivot } from "./Intent.ts"
 import { park } from "./Park.ts"
 import { recall } from "./Replay.ts"
 import { spanned } from "./Spans.ts"
@@ -39,23 +40,6 @@ export const callStep = (definition: Definition, input: unknown): Erased =>
         return callNested(frame, definition, input, fiber)
     }
   })
-
-const leave = (root: Root, call: number): void => {
-  root.running.delete(call)
-  if (root.running.size === 0) {
-    for (const resume of root.idle.splice(0)) resume()
-  }
-}
-
-/** Until no undoable call runs. */
-export const whenIdle = (root: Root): Effect.Effect<void> =>
-  Effect.suspend(() =>
-    root.running.size === 0
-      ? Effect.void
-      : Effect.callback<void>((resume) => {
-          root.idle.push(() => resume(Effect.void))
-        })
-  )
 
 /** Its number, and what an earlier process knew of it: how it ended, or its before-image; or the end of this run. */
 const begin = (
@@ -126,15 +110,7 @@ const callUndoable = (
     : attempted
   const prepare = begun.again ? undefined : definition.prepare
   const whole =
-    prepare === undefined
-      ? execute
-      : Effect.flatMap(
-          attempts({ ...settings, kind: "prepare", effect: Effect.suspend(() => prepare(input)) }),
-          (before) => {
-            call.before = before
-            return execute
-          }
-        )
+    prepare === undefined ? execute : prepared(root, { ...settings, kind: "prepare" }, call, prepare, execute)
   return Effect.onExit(traced(whole, fiber, root, "step", call), (exit) => {
     if (exit._tag === "Success") {
       call.output = Option.some(exit.value)
@@ -145,6 +121,21 @@ const callUndoable = (
     }
     leave(root, call.number)
     return Effect.void
+  })
+}
+
+/** What it reads must not be what an unfinished saga left: that one is settled before. */
+const prepared = (
+  root: Root,
+  settings: Omit<Attempt, "effect">,
+  call: Call,
+  prepare: (input: unknown) => Erased,
+  execute: Erased
+): Erased => {
+  const read = attempts({ ...settings, effect: Effect.suspend(() => prepare(call.input)) })
+  return Effect.flatMap(root.books.isOpen() ? read : Effect.andThen(opened(root), read), (before) => {
+    call.before = before
+    return execute
   })
 }
 
@@ -201,10 +192,10 @@ const callRetriable = (
       whenIdle(root),
       Effect.suspend(() => {
         if (root.closed || root.aborted !== undefined) return Effect.interrupt
+        if (!root.books.keeps) return attempted
         // From here on recovery brings the saga to its end, so undoing must not begin while this is written.
-        return root.books.keeps
-          ? Effect.andThen(pivot(root, intent(frame, step, number, input, undefined)), attempted)
-          : attempted
+        const pivoting = Effect.suspend(() => pivot(root, intent(frame, step, number, input, undefined)))
+        return Effect.andThen(root.books.isOpen() ? pivoting : Effect.andThen(opened(root), pivoting), attempted)
       })
     )
     const done = Effect.sync(() => {

@@ -6,7 +6,7 @@ import type { Lease } from "../../services/DistributedLock.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import { SagaGuard } from "../../services/SagaGuard.ts"
 import type { JournalEnd, SagaJournal } from "../../services/SagaJournal.ts"
-import { makeBooks } from "./Books.ts"
+import { type BooksError, makeBooks } from "./Books.ts"
 import { closeBooks } from "./Close.ts"
 import { decodeJson, problemOf } from "./Codec.ts"
 import { successEnding } from "./Ending.ts"
@@ -79,7 +79,7 @@ const settleKnown = (
       resources: entry.resources,
       fence: isPivoted(entry.records) ? ownFence(entry) : fence,
       freshFence: (atLeast) => advance(lease, atLeast),
-      books: makeBooks(journal, entry, fence),
+      books: makeBooks(journal, entry, fence, undefined),
       replay
     })
     return replay === undefined
@@ -98,7 +98,7 @@ const undoJournaled = Effect.fnUntraced(function* (
   root: Root,
   { saga }: Known,
   entry: Journal
-): Effect.fn.Return<Settled, JournalError, Services> {
+): Effect.fn.Return<Settled, BooksError, Services> {
   root.closed = true
   const frame = outermost(root, saga)
   const problem = rebuild(frame, entry.records)
