@@ -31,6 +31,7 @@ import * as MemoryDeadLetterQueue from "./memory/MemoryDeadLetterQueue.ts"
 import * as RedisIdempotency from "./redis/RedisIdempotency.ts"
 import * as RedisJournal from "./redis/RedisJournal.ts"
 import * as RedisLock from "./redis/RedisLock.ts"
+import * as SagaGuardRedis from "./redis/SagaGuardRedis.ts"
 import { type Everything, guardFor, settingsFor } from "./SagaMemory.ts"
 import { makeFileSpool } from "./spool/FileSpool.ts"
 import { makeRedisSpool } from "./spool/RedisSpool.ts"
@@ -69,22 +70,21 @@ const journal = ({ journal = "none" }: Options): Layer.Layer<never, never, Redis
 const breakers = ({ breakers = true, sharedBreakers = false }: Options) =>
   breakers ? (sharedBreakers ? Breakers.layerRedis() : Breakers.layerMemory()) : Breakers.layerOff
 
+/** Without a lock there is nothing to fuse. */
+const guard = (options: Options) =>
+  options.locking === false
+    ? guardFor(options).pipe(
+        Layer.provideMerge(Layer.merge(RedisLock.layerFenceOnly, RedisIdempotency.layerWith(options)))
+      )
+    : Layer.mergeAll(
+        SagaGuardRedis.layerWith({ ...options, replay: options.idempotency !== false }),
+        RedisLock.layerWith(options),
+        RedisIdempotency.layerWith(options)
+      )
+
 /** With these of the defaults changed. */
 export const layerWith = (options: Options): Layer.Layer<Everything, never, Redis | SqlClient> =>
-  Layer.mergeAll(
-    guardFor(options).pipe(
-      Layer.provideMerge(
-        Layer.merge(
-          options.locking === false ? RedisLock.layerFenceOnly : RedisLock.layerWith(options),
-          RedisIdempotency.layerWith(options)
-        )
-      )
-    ),
-    breakers(options),
-    deadLetters(options),
-    journal(options),
-    settingsFor(options)
-  )
+  Layer.mergeAll(guard(options), breakers(options), deadLetters(options), journal(options), settingsFor(options))
 
 export const layer: Layer.Layer<Everything, never, Redis | SqlClient> = layerWith({})
 

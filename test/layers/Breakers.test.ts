@@ -226,16 +226,13 @@ describe("circuit breakers", () => {
     "take no call that began before it opened for the probe",
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>()
-      const late = [
-        yield* Effect.forkChild(call(Deferred.await(gate)), { startImmediately: true }),
-        yield* Effect.forkChild(Effect.exit(call(Effect.andThen(Deferred.await(gate), fail))), {
-          startImmediately: true
-        })
-      ]
+      const late = yield* Effect.forEach([Effect.void, fail], (end) =>
+        Effect.forkChild(Effect.exit(call(Effect.andThen(Deferred.await(gate), end))), { startImmediately: true })
+      )
       yield* failTimes(5)
       yield* TestClock.adjust("60 seconds")
       yield* Deferred.succeed(gate, undefined)
-      for (const one of late) yield* Fiber.join(one)
+      yield* Fiber.joinAll(late)
       assert.strictEqual(yield* state(), "Open")
       yield* call(Effect.void)
       assert.strictEqual(yield* state(), "Closed")

@@ -10,6 +10,7 @@ import * as MemoryIdempotency from "../../src/layers/memory/MemoryIdempotency.ts
 import * as MemoryLock from "../../src/layers/memory/MemoryLock.ts"
 import * as RedisIdempotency from "../../src/layers/redis/RedisIdempotency.ts"
 import * as RedisLock from "../../src/layers/redis/RedisLock.ts"
+import * as SagaGuardRedis from "../../src/layers/redis/SagaGuardRedis.ts"
 import * as PgliteClient from "../../src/layers/sql/PgliteClient.ts"
 import * as SqlDeadLetterQueue from "../../src/layers/sql/SqlDeadLetterQueue.ts"
 import { deadLetterQueueContract } from "../contract/DeadLetterQueueContract.ts"
@@ -36,6 +37,11 @@ describe.skipIf(redis === null)("real Redis", () => {
     sagaGuardContract(
       `composed, ${name}`,
       ComposedGuard.layer.pipe(Layer.provide([RedisLock.layer, RedisIdempotency.layer]), Layer.provide(client))
+    )
+    sagaGuardContract(`fused, ${name}`, SagaGuardRedis.layer.pipe(Layer.provide(client)))
+    sagaGuardContract(
+      `fused on a cluster, ${name}`,
+      SagaGuardRedis.layerWith({ cluster: true }).pipe(Layer.provide(client))
     )
   }
 })

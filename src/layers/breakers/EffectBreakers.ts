@@ -164,9 +164,11 @@ const make = Effect.fnUntraced(function* (
     return Effect.onExit(effect, (exit) => {
       const outcome = outcomeOf(circuit, options, exit)
       if (circuit.clean || outcome === CircuitBreaker.ignored || key !== keyOf(dependency, circuit)) return Effect.void
-      return Effect.flatMap(Effect.orElseSucceed(circuit.breaker.state(key), () => undefined), (state) =>
-        // One that began before the breaker opened must not be taken for its probe.
-        state?._tag === "Closed" ? Effect.exit(admitted(dependency, circuit, exit, () => outcome)) : Effect.void
+      return Effect.flatMap(
+        Effect.orElseSucceed(circuit.breaker.state(key), () => undefined),
+        (state) =>
+          // One that began before the breaker opened must not be taken for its probe.
+          state?._tag === "Closed" ? Effect.exit(admitted(dependency, circuit, exit, () => outcome)) : Effect.void
       )
     })
   }

@@ -3,26 +3,16 @@
  *
  * A caller's key is locked too, as a resource of its own, so that two payloads under one key never run at once.
  */
-import { Cause, Duration, Effect, Exit, Layer, Schedule, Scope } from "effect"
-import { sha256 } from "../../schema/Digest.ts"
+import { Cause, Effect, Exit, Layer, Scope } from "effect"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import type { LockError } from "../../schema/LockError.ts"
-import { OutcomeUnknown } from "../../schema/SagaError.ts"
 import { DistributedLock, type Lease } from "../../services/DistributedLock.ts"
 import { type Ending, Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
 import { type Admission, SagaGuard } from "../../services/SagaGuard.ts"
+import { brief, locked, scopedKey, unrecorded } from "./Admissions.ts"
 import { makeFlights } from "./Flights.ts"
 
 const nothing: Ending = { _tag: "Nothing" }
-/** Of reading back what became of a lost reply. */
-const brief = Schedule.exponential("20 millis").pipe(Schedule.upTo({ times: 6, duration: "2 seconds" }))
-
-const scopedKey = (request: IdempotencyRequest) => sha256(JSON.stringify([request.saga, request.key]))
-
-const locked = (request: IdempotencyRequest): ReadonlyArray<string> =>
-  request.derived || request.resources.length === 0
-    ? request.resources
-    : [...request.resources, `idempotency-key:${scopedKey(request)}`]
 
 const make = Effect.gen(function* () {
   const lock = yield* DistributedLock
@@ -39,19 +29,6 @@ const make = Effect.gen(function* () {
     Effect.flatMap(idempotency.ended(request), (stored) =>
       stored ? Effect.void : idempotency.end(request, lease, ending)
     ).pipe(Effect.retry({ schedule: brief, while: (error) => error._tag === "IdempotencyError" }))
-
-  /**
-   * The store does not answer. The saga has still succeeded as long as its lease cannot have passed to another; it is
-   * only not recorded.
-   */
-  const unrecorded = (request: IdempotencyRequest, lease: Lease, ending: Ending, error: IdempotencyError) =>
-    ending._tag === "Nothing"
-      ? Effect.as(Effect.logWarning("a failed saga's mark could not be closed", error), false)
-      : Effect.flatMap(lease.remaining, (left) =>
-          Duration.toMillis(left) > 0
-            ? Effect.as(Effect.logWarning("the saga succeeded, but its result could not be recorded", error), false)
-            : Effect.fail(new OutcomeUnknown({ sagaId: request.sagaId }))
-        )
 
   const commit = (request: IdempotencyRequest, lease: Lease, ending: Ending) =>
     idempotency.end(request, lease, ending).pipe(
@@ -77,7 +54,7 @@ const make = Effect.gen(function* () {
       Effect.gen(function* () {
         const lease = yield* restore(lock.acquire(...locked(request)))
         let ended = false
-        yield* Effect.addFinalizer((exit) =>
+        yield* Scope.addFinalizerExit(yield* Effect.scope, (exit) =>
           ended || Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)
             ? Effect.void
             : Effect.ignore(commit(request, lease, nothing))

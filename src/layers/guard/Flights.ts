@@ -2,12 +2,7 @@
  * Requests of this process that ask for the same thing at the same time: once one of them has its result recorded, the
  * others can have it at once instead of taking the lock one after another.
  */
-import { Effect, Latch, type Scope } from "effect"
-
-interface Flight {
-  aboard: number
-  readonly waiting: Set<Latch.Latch>
-}
+import { Effect, Latch, Scope } from "effect"
 
 export interface Boarded {
   /** Whether nobody asks for the same thing at the moment. */
@@ -24,28 +19,25 @@ export interface Flights {
 }
 
 export const makeFlights = (): Flights => {
-  const flights = new Map<string, Flight>()
+  const flights = new Map<string, Set<Latch.Latch>>()
   return {
     board: (what) =>
-      Effect.acquireRelease(
-        Effect.sync(() => {
-          const flight = flights.get(what) ?? { aboard: 0, waiting: new Set() }
+      Effect.uninterruptible(
+        Effect.flatMap(Effect.scope, (scope) => {
+          const flight = flights.get(what) ?? new Set<Latch.Latch>()
           flights.set(what, flight)
+          const alone = flight.size === 0
           const landed = Latch.makeUnsafe(false)
-          flight.aboard++
-          flight.waiting.add(landed)
+          flight.add(landed)
           const land = Effect.sync(() => {
-            for (const latch of flight.waiting) latch.openUnsafe()
+            for (const latch of flight) latch.openUnsafe()
           })
-          return { alone: flight.aboard === 1, landed, land }
-        }),
-        ({ landed }) =>
-          Effect.sync(() => {
-            const flight = flights.get(what)
-            if (flight === undefined) return
-            flight.waiting.delete(landed)
-            if (--flight.aboard === 0) flights.delete(what)
+          const leave = Effect.sync(() => {
+            flight.delete(landed)
+            if (flight.size === 0) flights.delete(what)
           })
+          return Effect.as(Scope.addFinalizer(scope, leave), { alone, landed, land })
+        })
       )
   }
 }

@@ -14,6 +14,12 @@ export interface HeldLease {
 }
 
 export interface LeaseKeeper {
+  /** Kept renewed until it is let go. */
+  readonly hold: (
+    lease: { readonly resources: ReadonlyArray<string>; readonly token: string; readonly fence: number },
+    asked: number
+  ) => HeldLease
+  readonly letGo: (held: HeldLease) => void
   /** Kept renewed until the scope closes. `asked` is when the store was asked for it. */
   readonly keep: (
     lease: { readonly resources: ReadonlyArray<string>; readonly token: string; readonly fence: number },
@@ -98,22 +104,27 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
     )
   )
 
+  const hold: LeaseKeeper["hold"] = ({ fence, resources, token }, asked) => {
+    const held: HeldLease = {
+      resources,
+      token,
+      fence,
+      lost: Deferred.makeUnsafe(),
+      deadline: deadline(asked),
+      renewedAt: asked,
+      renewing: false
+    }
+    leases.add(held)
+    holding.openUnsafe()
+    return held
+  }
   return {
     deadline,
+    hold,
+    letGo: forget,
     keep: (lease, asked) =>
       Effect.acquireRelease(
-        Effect.sync(() => {
-          const held: HeldLease = {
-            ...lease,
-            lost: Deferred.makeUnsafe(),
-            deadline: deadline(asked),
-            renewedAt: asked,
-            renewing: false
-          }
-          leases.add(held)
-          holding.openUnsafe()
-          return held
-        }),
+        Effect.sync(() => hold(lease, asked)),
         (held) => Effect.sync(() => forget(held))
       )
   }

@@ -22,6 +22,23 @@ const announced = (message: string): ReadonlyArray<unknown> | undefined => {
   }
 }
 
+/** Tells which resources were released, or that it may be any, for as long as it runs. */
+export const listening = (
+  redis: Redis.Redis["Service"],
+  wake: (resources: ReadonlyArray<unknown> | undefined) => void
+): Effect.Effect<never> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const messages = yield* redis.subscribe(RELEASED)
+      // What was announced while nobody listened is lost: whoever waits asks again.
+      wake(undefined)
+      while (true) {
+        const { message } = yield* Queue.take(messages)
+        wake(announced(message))
+      }
+    })
+  ).pipe(Effect.retry(again), Effect.orDie)
+
 export const makeLockWaiters = (): LockWaiters => {
   const latches = new Map<unknown, Set<Latch.Latch>>()
   const wake = (resources: Iterable<unknown>) => {
@@ -46,17 +63,6 @@ export const makeLockWaiters = (): LockWaiters => {
             }
           })
       ),
-    listen: (redis) =>
-      Effect.scoped(
-        Effect.gen(function* () {
-          const messages = yield* redis.subscribe(RELEASED)
-          // What was announced while nobody listened is lost: whoever waits asks again.
-          wake(latches.keys())
-          while (true) {
-            const { message } = yield* Queue.take(messages)
-            wake(announced(message) ?? latches.keys())
-          }
-        })
-      ).pipe(Effect.retry(again), Effect.orDie)
+    listen: (redis) => listening(redis, (resources) => wake(resources ?? latches.keys()))
   }
 }

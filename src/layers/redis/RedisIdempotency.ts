@@ -6,20 +6,12 @@
  * On a cluster a script reaches the keys of one hash tag only. With `cluster: true` a request whose keys have several
  * tags (several resources, or a caller's key) is served tag by tag: nothing but the lease makes the parts one then.
  */
-import { Duration, Effect, Layer, Metric, Schema } from "effect"
+import { Duration, Effect, Layer } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import { bucket } from "../../schema/Digest.ts"
-import {
-  IdempotencyError,
-  IdempotencyStoreError,
-  KeyReused,
-  RecordUnreadable,
-  ResultNotKept
-} from "../../schema/IdempotencyError.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
-import { LockError, LockLost } from "../../schema/LockError.ts"
-import { Idempotency, type IdempotencyRequest, type OpenMark } from "../../services/Idempotency.ts"
-import { idempotentCacheHits } from "../../services/Metrics.ts"
+import { Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
+import { lockLost, readMarks, served, storeError } from "./Records.ts"
 import * as Scripts from "./RedisIdempotencyScripts.ts"
 import { recordKey, tagOf } from "./RedisKeys.ts"
 
@@ -28,44 +20,6 @@ export interface RedisIdempotencyOptions {
   readonly timeToLive?: Duration.Input
   /** Whether Redis is a cluster; false unless said. */
   readonly cluster?: boolean
-}
-
-const storeError = (cause: unknown) => new IdempotencyError({ reason: new IdempotencyStoreError({ cause }) })
-const lockLost = (request: IdempotencyRequest, fence: number) =>
-  new LockError({ reason: new LockLost({ resource: request.resources.join(", "), fence }) })
-
-const Mark = Schema.fromJsonString(
-  Schema.Struct({
-    saga: Schema.String,
-    sagaId: Schema.String,
-    fence: Schema.Int,
-    resources: Schema.Array(Schema.String),
-    journaled: Schema.Boolean
-  })
-)
-const readMarks = (texts: Iterable<string>): Effect.Effect<ReadonlyArray<OpenMark>, IdempotencyError> =>
-  Effect.map(
-    Effect.mapError(
-      Effect.forEach(new Set(texts), (text) => Schema.decodeUnknownEffect(Mark)(text)),
-      storeError
-    ),
-    // One saga left its mark on each of its resources.
-    (marks) => [...new Map(marks.map((one) => [one.sagaId, one])).values()]
-  )
-
-/** What a found record means for this request. */
-const served = (
-  request: IdempotencyRequest,
-  found: Exclude<Scripts.Found, readonly ["none"]>
-): Effect.Effect<string, IdempotencyError> => {
-  const { key } = request
-  if (found[0] === "unreadable") {
-    return Effect.fail(new IdempotencyError({ reason: new RecordUnreadable({ key, problem: found[1] }) }))
-  }
-  if (found[2] !== request.fingerprint) return Effect.fail(new IdempotencyError({ reason: new KeyReused({ key }) }))
-  return found[0] === "text"
-    ? Effect.as(Metric.update(idempotentCacheHits, 1), found[3])
-    : Effect.fail(new IdempotencyError({ reason: new ResultNotKept({ key, sagaId: found[1] }) }))
 }
 
 /** What one script can reach, the part with the record first. */
@@ -79,9 +33,11 @@ const partsOf = (request: IdempotencyRequest, cluster: boolean): readonly [Scrip
   return [{ record, resources: own }, ...others]
 }
 
+export const LIVES = Duration.hours(24)
+
 const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
   const redis = yield* Redis.Redis
-  const lives = Duration.toMillis(Duration.fromInputUnsafe(options.timeToLive ?? "24 hours"))
+  const lives = Duration.toMillis(Duration.fromInputUnsafe(options.timeToLive ?? LIVES))
   const parts = (request: IdempotencyRequest) => partsOf(request, options.cluster ?? false)
 
   const everywhere = (others: ReadonlyArray<Scripts.Part>, fence: string) =>

@@ -19,9 +19,9 @@ const keys = (part: Part) => [
 const count = (part: Part) => (part.record === undefined ? 0 : 1) + 2 * part.resources.length
 const flag = (value: boolean) => (value ? "1" : "0")
 
-/** The pairs of keys begin after the record, if there is one: their number is odd then. */
-const MARKS = `
-local first = #KEYS % 2 + 1
+/** The pairs of keys go from the `first` to the last. */
+export const marking = (first: string) => `
+local first = ${first}
 local function writers_are(fence)
   for i = first, #KEYS, 2 do
     if redis.call('GET', KEYS[i]) ~= fence then return false end
@@ -29,12 +29,14 @@ local function writers_are(fence)
   return true
 end
 `
+/** They begin after the record, if there is one: the number of keys is odd then. */
+const MARKS = marking("#KEYS % 2 + 1")
 
 /**
  * The record, if it counts: a derived one only while the last saga admitted to each resource is the one that wrote it,
  * and unless it is the very text that was found unreadable.
  */
-const FIND = `${MARKS}
+export const finding = (first: string) => `${marking(first)}
 local function find(derived, unreadable)
   local kind = redis.call('TYPE', KEYS[1]).ok
   if kind == 'none' then return nil end
@@ -48,6 +50,7 @@ local function find(derived, unreadable)
   return {'served', r[1], r[2]}
 end
 `
+const FIND = finding("#KEYS % 2 + 1")
 
 export type Found =
   | readonly ["none"]

@@ -9,6 +9,8 @@ export const waitingKey = (resource: string) => `dtx:waiting:{${bucket(resource)
 export const writerKey = (resource: string) => `dtx:writer:{${bucket(resource)}}:${resource}`
 /** The sagas that were admitted to the resource and have not ended. */
 export const openKey = (resource: string) => `dtx:open:{${bucket(resource)}}:${resource}`
+/** The fence of a saga that ended, while somebody may still ask whether it did. */
+export const endedKey = (resource: string, sagaId: string) => `dtx:ended:{${bucket(resource)}}:${sagaId}`
 
 /** Of a derived key: with the first of its resources. */
 const derivedRecordKey = (resource: string, key: string) => `idempotency:{${bucket(resource)}}:${key}`
@@ -29,5 +31,5 @@ export const recordKey = (request: {
 /** What a cluster hashes of a key of ours. */
 export const tagOf = (key: string): string => key.slice(key.indexOf("{") + 1, key.indexOf("}"))
 
-/** Where releases are announced: a JSON array of the resources' names. */
+/** Where releases are announced: a JSON array of the resources' names, and of the record that was stored with it. */
 export const RELEASED = "dtx:released"

@@ -46,15 +46,20 @@ export interface RedisLockOptions {
 export const LEASE = Duration.seconds(30)
 export const WAIT = Duration.seconds(5)
 /** An answer that comes after the lease has ended is worth nothing; and nobody should wait longer than this for one. */
-const answerWithin = (lease: Duration.Duration) => Duration.min(lease, Duration.seconds(5))
+export const answerWithin = (lease: Duration.Duration) => Duration.min(lease, Duration.seconds(5))
 
 const make = Effect.fnUntraced(function* (options: RedisLockOptions) {
   const redis = yield* Redis.Redis
   const lease = Duration.fromInputUnsafe(options.lease ?? LEASE)
   const { listen, waiting } = makeLockWaiters()
-  yield* Effect.forkScoped(listen(redis), { startImmediately: true })
+  const scope = yield* Effect.scope
+  // Whoever never asks for a lock, as where the fused guard does, needs no connection to be woken by.
+  const listening = yield* Effect.cached(Effect.forkIn(listen(redis), scope, { startImmediately: true }))
   return yield* makeLeasedLock(
-    { ...makeLockNode(redis, { lease, answerWithin: answerWithin(lease) }), waiting },
+    {
+      ...makeLockNode(redis, { lease, answerWithin: answerWithin(lease) }),
+      waiting: (names) => Effect.andThen(listening, waiting(names))
+    },
     { lease, wait: Duration.fromInputUnsafe(options.wait ?? WAIT) }
   )
 })

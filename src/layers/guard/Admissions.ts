@@ -1,0 +1,35 @@
+/** The rules that every guard shares: what it locks, and what an ending means that could not be stored. */
+import { Duration, Effect, Schedule } from "effect"
+import { sha256 } from "../../schema/Digest.ts"
+import { OutcomeUnknown } from "../../schema/SagaError.ts"
+import type { Lease } from "../../services/DistributedLock.ts"
+import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
+
+/** Of reading back what became of a lost reply. */
+export const brief = Schedule.exponential("20 millis").pipe(Schedule.upTo({ times: 6, duration: "2 seconds" }))
+
+export const scopedKey = (request: IdempotencyRequest) => sha256(JSON.stringify([request.saga, request.key]))
+
+/** A caller's key too, so that two payloads under one key never run at once. */
+export const locked = (request: IdempotencyRequest): ReadonlyArray<string> =>
+  request.derived || request.resources.length === 0
+    ? request.resources
+    : [...request.resources, `idempotency-key:${scopedKey(request)}`]
+
+/**
+ * The store does not answer. The saga has still succeeded as long as its lease cannot have passed to another; it is
+ * only not recorded.
+ */
+export const unrecorded = (
+  request: IdempotencyRequest,
+  lease: Pick<Lease, "remaining">,
+  ending: Ending,
+  error: unknown
+): Effect.Effect<boolean, OutcomeUnknown> =>
+  ending._tag === "Nothing"
+    ? Effect.as(Effect.logWarning("a failed saga's mark could not be closed", error), false)
+    : Effect.flatMap(lease.remaining, (left) =>
+        Duration.toMillis(left) > 0
+          ? Effect.as(Effect.logWarning("the saga succeeded, but its result could not be recorded", error), false)
+          : Effect.fail(new OutcomeUnknown({ sagaId: request.sagaId }))
+      )

@@ -1,0 +1,208 @@
+/**
+ * The guard with lock and idempotency fused on one Redis: one script in, one script out.
+ *
+ * **Details**
+ *
+ * A first request costs two commands, a repeat one. The keys, tokens and announcements are those of `RedisLock` and
+ * `RedisIdempotency`: a process with this guard and one with theirs exclude each other and serve each other's records.
+ * Within a process the waiters queue in the order of arrival and only the first asks Redis; it sleeps until a release is
+ * announced, or until the lease in its way must have ended. Whoever waits for the same result gets it the moment it is
+ * recorded; of several processes the first of each asks for it once.
+ *
+ * **Gotchas**
+ *
+ * - The lock passes on with the commit: there is no lease any more though the scope is still open.
+ * - On a cluster a script reaches the keys of one hash tag only. With `cluster: true` a request whose keys have several
+ *   tags (several resources, or a caller's key) is served by `ComposedGuard`, in more commands.
+ */
+import { Clock, Context, Duration, Effect, Exit, Latch, Layer, Metric, Random } from "effect"
+import * as Redis from "effect/persistence/Redis"
+import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
+import { invalidKey } from "../../schema/IdempotencyKey.ts"
+import { LockError } from "../../schema/LockError.ts"
+import { resourceNames } from "../../schema/Resource.ts"
+import { Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
+import { Ids } from "../../services/Ids.ts"
+import { lockAcquisitionDuration } from "../../services/Metrics.ts"
+import { SagaGuard } from "../../services/SagaGuard.ts"
+import { locked } from "../guard/Admissions.ts"
+import * as ComposedGuard from "../guard/ComposedGuard.ts"
+import { makeLandings, type Passenger } from "../guard/Landings.ts"
+import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
+import { makeLeaseKeeper } from "../lock/Leases.ts"
+import { makePlaces, type Place } from "../lock/Places.ts"
+import { lockTimeout } from "../lock/Turns.ts"
+import { makeLockNode } from "./LockNode.ts"
+import { listening } from "./LockWaiters.ts"
+import { type Landed, readMarks, served, storeError } from "./Records.ts"
+import * as RedisIdempotency from "./RedisIdempotency.ts"
+import { tagOf } from "./RedisKeys.ts"
+import * as RedisLock from "./RedisLock.ts"
+import { makeAdmissions } from "./SagaGuardAdmission.ts"
+import * as Scripts from "./SagaGuardScripts.ts"
+
+export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, RedisIdempotency.RedisIdempotencyOptions {
+  /** False with idempotency switched off: nothing is looked up or recorded; true unless said. */
+  readonly replay?: boolean
+}
+
+interface Waiter extends Place, Passenger<Landed> {}
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** Who may have the very same result: of a derived key only while nobody else wrote any of the resources. */
+const sameResult = (request: IdempotencyRequest, record: string) =>
+  request.derived ? [record, ...request.resources].join("\n") : record
+
+/** For what one script cannot reach. */
+const composedOver = (options: SagaGuardRedisOptions) =>
+  Layer.build(
+    (options.replay === false ? ComposedGuard.layerWithoutReplay : ComposedGuard.layer).pipe(
+      Layer.provide([RedisLock.layerWith(options), RedisIdempotency.layerWith(options)])
+    )
+  ).pipe(Effect.map((built) => Context.get(built, SagaGuard)))
+
+const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
+  const redis = yield* Redis.Redis
+  const clock = yield* Clock.Clock
+  const background = yield* Effect.scope
+  const lease = Duration.fromInputUnsafe(options.lease ?? RedisLock.LEASE)
+  const leaseLives = Duration.toMillis(lease)
+  const limit = Duration.toMillis(Duration.fromInputUnsafe(options.wait ?? RedisLock.WAIT))
+  const recordLives = Duration.toMillis(Duration.fromInputUnsafe(options.timeToLive ?? RedisIdempotency.LIVES))
+  const patience = RedisLock.answerWithin(lease)
+  const node = makeLockNode(redis, { lease, answerWithin: patience })
+  const keeper = yield* makeLeaseKeeper(lease, (held) => node.renew(held.resources, held.token))
+  const admissions = makeAdmissions({ redis, node, keeper, clock, recordLives, patience })
+  const idempotency = Context.get(yield* Layer.build(RedisIdempotency.layerWith(options)), Idempotency)
+  const places = makePlaces<Waiter>()
+  const landings = makeLandings<Landed, Waiter>()
+  const composed = options.cluster === true ? yield* composedOver(options) : undefined
+  const wake = (names: ReadonlyArray<unknown> | undefined) => {
+    places.wake(names)
+    landings.wake(names)
+  }
+  yield* Effect.forkScoped(listening(redis, wake), { startImmediately: true })
+
+  const replayed = (request: IdempotencyRequest, landed: Parameters<typeof served>[1]) =>
+    Effect.map(served(request, landed), (result) => ({ _tag: "Replayed", result }) as const)
+  const lookup = (request: IdempotencyRequest) =>
+    Effect.map(idempotency.lookup(request), (result) =>
+      result === undefined ? undefined : ({ _tag: "Replayed", result } as const)
+    )
+
+  /** A recorded result, an admission, or for how long the lock is another's. The waiter's place is left to the caller. */
+  const ask = Effect.fnUntraced(function* (entry: Scripts.Entry, waiter: Waiter, restore: Restore) {
+    const { request } = entry
+    const token = yield* (yield* Ids).next
+    // Whatever became of the question, the token must not stay; but nobody waits for a store that does not answer.
+    const forget = Effect.suspend(() =>
+      Effect.forkIn(admissions.withdraw(entry, token), background, { startImmediately: true, uninterruptible: true })
+    )
+    const asked = clock.currentTimeMillisUnsafe()
+    const answer = yield* restore(redis.eval(Scripts.enter)(entry, token, leaseLives, recordLives)).pipe(
+      Effect.onError(() => forget),
+      Effect.mapError((cause): LockError | IdempotencyError =>
+        request.replay === false ? lockStoreError(cause) : storeError(cause)
+      )
+    )
+    if (answer[0] === "held") return Number(answer[1])
+    if (answer[0] === "unreadable") return yield* replayed(request, answer)
+    if (answer[0] !== "admitted") {
+      landings.land(waiter.what, answer)
+      return yield* replayed(request, answer)
+    }
+    if (clock.currentTimeMillisUnsafe() >= keeper.deadline(asked)) {
+      yield* forget
+      return yield* lockStoreError(new Error("the answer came after the lease had ended"))
+    }
+    const [, fence, ...marks] = answer
+    const abandoned = marks.length === 0 ? [] : yield* Effect.tapError(readMarks(marks), () => forget)
+    return yield* admissions.admit(entry, { token, fence: Number(fence), asked }, abandoned, (landed) => {
+      if (landed !== undefined) landings.land(waiter.what, landed)
+      places.leave(waiter)
+    })
+  })
+
+  /** The text of a derived record already found unreadable is no news. */
+  const news = (request: IdempotencyRequest, waiter: Waiter): Landed | undefined => {
+    const { found } = waiter
+    waiter.found = undefined
+    if (found === undefined || !request.derived) return found
+    return found[0] === "text" && found[3] !== request.unreadable ? found : undefined
+  }
+
+  const wait = Effect.fnUntraced(function* (entry: Scripts.Entry, waiter: Waiter, restore: Restore, start: number) {
+    const { request } = entry
+    const replays = request.replay !== false
+    let aboard = false
+    while (true) {
+      waiter.changed.closeUnsafe()
+      const landed = news(request, waiter)
+      if (landed !== undefined) return yield* replayed(request, landed)
+      let pause = limit
+      if (places.isFirst(waiter)) {
+        const answer = yield* ask(entry, waiter, restore)
+        if (typeof answer !== "number") return answer
+        // The holder may have died: its lease ends by itself. Jitter keeps processes from asking at the same moment.
+        pause = answer + (yield* Random.nextIntBetween(1, 10))
+      }
+      if (replays && !aboard) {
+        aboard = true
+        landings.board(waiter)
+        // What is recorded does not queue behind a lock; whoever asked has looked already.
+        waiter.recorded = !places.isFirst(waiter)
+      }
+      if (waiter.recorded) {
+        waiter.recorded = false
+        const recorded = yield* restore(lookup(request))
+        if (recorded !== undefined) return recorded
+        continue
+      }
+      const left = start + limit - clock.currentTimeMillisUnsafe()
+      if (left <= 0) return yield* lockTimeout(entry.names, Duration.millis(limit - left))
+      yield* restore(Effect.timeoutOption(waiter.changed.await, Math.min(pause, left)))
+    }
+  })
+
+  const enter: SagaGuard["Service"]["enter"] = (asked) => {
+    const request = options.replay === false ? { ...asked, replay: false } : asked
+    const invalid = request.derived ? undefined : invalidKey(request.key)
+    if (invalid !== undefined) return Effect.fail(invalid)
+    const names = resourceNames(locked(request))
+    if (names instanceof LockError) return Effect.fail(names)
+    const entry = Scripts.entryOf(request, names)
+    if (composed !== undefined && new Set(entry.keys.map(tagOf)).size > 1) return composed.enter(request)
+    return Effect.uninterruptibleMask((restore) => {
+      const start = clock.currentTimeMillisUnsafe()
+      const waiter: Waiter = {
+        resources: names,
+        changed: Latch.makeUnsafe(false),
+        record: entry.record,
+        what: sameResult(request, entry.record),
+        found: undefined,
+        recorded: false
+      }
+      places.join(waiter)
+      return Effect.onExit(wait(entry, waiter, restore, start), (exit) => {
+        landings.leave(waiter)
+        if (Exit.isSuccess(exit) && exit.value._tag === "Admitted") {
+          return Metric.update(lockAcquisitionDuration, (clock.currentTimeMillisUnsafe() - start) / 1000)
+        }
+        places.leave(waiter)
+        return Effect.void
+      })
+    })
+  }
+
+  const finish: SagaGuard["Service"]["finish"] = (request, fence, ending) =>
+    Effect.catch(idempotency.end(request, { fence }, ending), (error) =>
+      Effect.logInfo("the end of a recovered saga is not recorded", error)
+    )
+
+  return SagaGuard.of({ enter, finish })
+})
+
+export const layerWith = (options: SagaGuardRedisOptions): Layer.Layer<SagaGuard, never, Redis.Redis> =>
+  Layer.effect(SagaGuard, make(options))
+
+export const layer: Layer.Layer<SagaGuard, never, Redis.Redis> = layerWith({})
