@@ -67,7 +67,7 @@ export const judge = (measured: Figures, baseline: Figures): ReadonlyArray<Verdi
       ["journal", "with a journal in memory"]
     ] as const
   ).map(([name, where]) => {
-    const change = measured[name] / baseline[name] - 1
+    const change = (measured[name] - baseline[name]) / baseline[name]
     const percent = `${Math.abs(change * 100).toFixed(1)} %`
     const bytes = `a saga ${where} allocates ${measured[name]} bytes`
     if (change > TOLERANCE) {
