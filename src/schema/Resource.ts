@@ -2,17 +2,18 @@
 import { InvalidResource, LockError } from "./LockError.ts"
 
 const MAX = 1024
+const invalid = (problem: string) => new LockError({ reason: new InvalidResource({ problem }) })
 
 /** Sorted and without repeats; or what is wrong with them. */
 export const resourceNames = (names: ReadonlyArray<string>): ReadonlyArray<string> | LockError => {
-  const problem =
-    names.length === 0
-      ? "a lock needs at least one resource"
-      : names.some((name) => name.length === 0)
-        ? "a resource's name must not be empty"
-        : names.some((name) => name.length > MAX)
-          ? `a resource's name has at most ${MAX} characters`
-          : undefined
-  if (problem !== undefined) return new LockError({ reason: new InvalidResource({ problem }) })
-  return names.length === 1 ? names : [...new Set(names)].sort()
+  if (names.length === 0) return invalid("a lock needs at least one resource")
+  let last = ""
+  let isSorted = true
+  for (const name of names) {
+    if (name.length === 0) return invalid("a resource's name must not be empty")
+    if (name.length > MAX) return invalid(`a resource's name has at most ${MAX} characters`)
+    if (name <= last) isSorted = false
+    last = name
+  }
+  return isSorted ? names : [...new Set(names)].sort()
 }

@@ -1,14 +1,12 @@
 /** The rules that every guard shares: what it locks, and what an ending means that could not be stored. */
 import { Duration, Effect, Schedule } from "effect"
-import { sha256 } from "../../schema/Digest.ts"
+import { scopedKey } from "../../schema/IdempotencyKey.ts"
 import { OutcomeUnknown } from "../../schema/SagaError.ts"
 import type { Lease } from "../../services/DistributedLock.ts"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
 
 /** Of reading back what became of a lost reply. */
 export const brief = Schedule.exponential("20 millis").pipe(Schedule.upTo({ times: 6, duration: "2 seconds" }))
-
-export const scopedKey = (request: IdempotencyRequest) => sha256(JSON.stringify([request.saga, request.key]))
 
 /** A caller's key too, so that two payloads under one key never run at once. */
 export const locked = (request: IdempotencyRequest): ReadonlyArray<string> =>

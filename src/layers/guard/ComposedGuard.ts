@@ -5,11 +5,12 @@
  */
 import { Cause, Effect, Exit, Layer, Scope } from "effect"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
+import { scopedKey } from "../../schema/IdempotencyKey.ts"
 import type { LockError } from "../../schema/LockError.ts"
 import { DistributedLock, type Lease } from "../../services/DistributedLock.ts"
 import { type Ending, Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
 import { type Admission, SagaGuard } from "../../services/SagaGuard.ts"
-import { brief, locked, scopedKey, unrecorded } from "./Admissions.ts"
+import { brief, locked, unrecorded } from "./Admissions.ts"
 import { makeFlights } from "./Flights.ts"
 
 const nothing: Ending = { _tag: "Nothing" }

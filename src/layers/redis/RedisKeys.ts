@@ -1,22 +1,31 @@
 /** The names of our keys. All keys of one resource share a hash tag, so a cluster keeps them on one node. */
-import { bucket, sha256 } from "../../schema/Digest.ts"
+import { bucket } from "../../schema/Digest.ts"
+import { scopedKey } from "../../schema/IdempotencyKey.ts"
 
-export const lockKey = (resource: string) => `dtx:lock:{${bucket(resource)}}:${resource}`
-export const fenceKey = (resource: string) => `dtx:fence:{${bucket(resource)}}:${resource}`
+/** What all keys of one resource end with: a prefix says which it is. */
+export const tagged = (resource: string) => `{${bucket(resource)}}:${resource}`
+export const LOCK = "dtx:lock:"
+export const FENCE = "dtx:fence:"
 /** Present while somebody waits for the resource. */
-export const waitingKey = (resource: string) => `dtx:waiting:{${bucket(resource)}}:${resource}`
+export const WAITING = "dtx:waiting:"
 /** The fence of the last saga admitted to the resource. */
-export const writerKey = (resource: string) => `dtx:writer:{${bucket(resource)}}:${resource}`
+export const WRITER = "dtx:writer:"
 /** The sagas that were admitted to the resource and have not ended. */
-export const openKey = (resource: string) => `dtx:open:{${bucket(resource)}}:${resource}`
+export const OPEN = "dtx:open:"
+
+export const lockKey = (resource: string) => LOCK + tagged(resource)
+export const fenceKey = (resource: string) => FENCE + tagged(resource)
+export const waitingKey = (resource: string) => WAITING + tagged(resource)
+export const writerKey = (resource: string) => WRITER + tagged(resource)
+export const openKey = (resource: string) => OPEN + tagged(resource)
 /** The fence of a saga that ended, while somebody may still ask whether it did. */
 export const endedKey = (resource: string, sagaId: string) => `dtx:ended:{${bucket(resource)}}:${sagaId}`
 
 /** Of a derived key: with the first of its resources. */
 const derivedRecordKey = (resource: string, key: string) => `idempotency:{${bucket(resource)}}:${key}`
 /** Of a caller's key: scoped to the saga's name whatever the resource, hence with a tag of its own. */
-const callersRecordKey = (saga: string, key: string) => {
-  const hash = sha256(JSON.stringify([saga, key]))
+const callersRecordKey = (request: { readonly saga: string; readonly key: string }) => {
+  const hash = scopedKey(request)
   return `idempotency:{${bucket(hash)}}:caller:${hash}`
 }
 export const recordKey = (request: {
@@ -24,10 +33,7 @@ export const recordKey = (request: {
   readonly key: string
   readonly derived: boolean
   readonly resources: ReadonlyArray<string>
-}): string =>
-  request.derived
-    ? derivedRecordKey(request.resources[0] ?? "", request.key)
-    : callersRecordKey(request.saga, request.key)
+}): string => (request.derived ? derivedRecordKey(request.resources[0] ?? "", request.key) : callersRecordKey(request))
 /** What a cluster hashes of a key of ours. */
 export const tagOf = (key: string): string => key.slice(key.indexOf("{") + 1, key.indexOf("}"))
 

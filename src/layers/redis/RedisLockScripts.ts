@@ -10,26 +10,22 @@ const keys = (resources: ReadonlyArray<string>) =>
 const count = (resources: ReadonlyArray<string>) => resources.length * 3
 
 /** Fence keys may expire: a new fence is above the clock, which is above every old one. */
-const FENCE_LIVES = 7 * 24 * 3600 * 1000
+export const FENCE_LIVES = 7 * 24 * 3600 * 1000
 
-/**
- * A fence above the last one of each resource, above the clock in microseconds, and at least `least`; kept for all. The
- * fence keys are every third of `KEYS` between the two.
- */
-export const drawing = (from: string, to: string) => `
+/** A fence above the last one of each resource, above the clock in microseconds, and at least `least`; kept for all. */
+const DRAW = `
 local function draw(least)
   local time = redis.call('TIME')
   local fence = math.max(least, tonumber(time[1]) * 1000000 + tonumber(time[2]))
-  for i = ${from}, ${to}, 3 do
+  for i = 2, #KEYS, 3 do
     local last = tonumber(redis.call('GET', KEYS[i]) or '0')
     if last >= fence then fence = last + 1 end
   end
   local text = string.format('%.0f', fence)
-  for i = ${from}, ${to}, 3 do redis.call('SET', KEYS[i], text, 'PX', ${FENCE_LIVES}) end
+  for i = 2, #KEYS, 3 do redis.call('SET', KEYS[i], text, 'PX', ${FENCE_LIVES}) end
   return text
 end
 `
-const DRAW = drawing("2", "#KEYS")
 
 /**
  * Takes all the resources or none. Invariant: a lock key holds one token, and only that token's holder has it. Asking

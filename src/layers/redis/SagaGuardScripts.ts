@@ -6,8 +6,8 @@
 import { script } from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
 import { type Found, finding, marking } from "./RedisIdempotencyScripts.ts"
-import { endedKey, fenceKey, lockKey, openKey, RELEASED, recordKey, waitingKey, writerKey } from "./RedisKeys.ts"
-import { drawing } from "./RedisLockScripts.ts"
+import { endedKey, FENCE, LOCK, OPEN, RELEASED, recordKey, tagged, WAITING, WRITER } from "./RedisKeys.ts"
+import { FENCE_LIVES } from "./RedisLockScripts.ts"
 
 /** A request, and what is worked out from it once. */
 export interface Entry {
@@ -21,38 +21,45 @@ export interface Entry {
 export const entryOf = (request: IdempotencyRequest, names: ReadonlyArray<string>): Entry => {
   const record = recordKey(request)
   const keys = [record, endedKey(request.resources[0] ?? "", request.sagaId)]
-  for (const name of names) keys.push(lockKey(name), fenceKey(name), waitingKey(name))
-  for (const resource of request.resources) keys.push(writerKey(resource), openKey(resource))
+  const tails = names.map(tagged)
+  for (const tail of tails) keys.push(LOCK + tail, FENCE + tail, WAITING + tail)
+  for (const resource of request.resources) {
+    const tail = tails[names.indexOf(resource)] ?? tagged(resource)
+    keys.push(WRITER + tail, OPEN + tail)
+  }
   return { request, names, keys, record }
 }
 
 const numberOfKeys = (entry: Entry) => entry.keys.length
-const flag = (value: boolean | undefined) => (value === true ? "1" : "0")
 /** How long whoever lost the reply to its end may ask again; longer than any client tries. */
 const TRACE_LIVES = 60_000
 
-/** The first argument says how many resources are locked. */
-const KEYS_OF = `
-local last = 2 + 3 * tonumber(ARGV[1])
+/** The arguments come as one JSON array, which costs less than one by one; its first says how many resources are locked. */
+const ARGUMENTS = `
+local A = cjson.decode(ARGV[1])
+local last = 2 + 3 * A[1]
 `
-const FIRST = "3 + 3 * tonumber(ARGV[1])"
+const FIRST = "3 + 3 * A[1]"
 
 /**
  * Deletes what still holds the token, and nothing else; announces it if somebody waits, and with it the record if one was
  * stored: it is for all who wait for it, the locks are for who comes first.
  */
 const RELEASE = `
-local function release(token, channel, names, record)
-  local freed = {}
+local function release(token, record)
+  local locks, marks, announced = {}, {}, {}
   for i = 3, last, 3 do
     if redis.call('GET', KEYS[i]) == token then
-      redis.call('DEL', KEYS[i])
-      if redis.call('DEL', KEYS[i + 2]) == 1 then freed[#freed + 1] = ARGV[names + (i - 3) / 3] end
+      locks[#locks + 1] = KEYS[i]
+      marks[#marks + 1] = KEYS[i + 2]
+      announced[#announced + 1] = string.match(KEYS[i], '^[^}]*}:(.*)$')
     end
   end
-  if #freed > 0 then
-    if record then freed[#freed + 1] = record end
-    redis.call('PUBLISH', channel, cjson.encode(freed))
+  if #locks == 0 then return end
+  redis.call('DEL', unpack(locks))
+  if redis.call('DEL', unpack(marks)) > 0 then
+    if record then announced[#announced + 1] = record end
+    redis.call('PUBLISH', '${RELEASED}', cjson.encode(announced))
   end
 end
 `
@@ -73,49 +80,60 @@ const markAround = ({ journaled, resources, saga, sagaId }: IdempotencyRequest) 
 export const enter = script(
   (entry: Entry, token: string, lease: number, lives: number) => [
     ...entry.keys,
-    entry.names.length,
-    token,
-    lease,
-    lives,
-    flag(entry.request.derived),
-    entry.request.unreadable ?? "",
-    flag(entry.request.replay !== false),
-    entry.request.sagaId,
-    ...markAround(entry.request)
+    JSON.stringify([
+      entry.names.length,
+      token,
+      lease,
+      lives,
+      entry.request.derived,
+      entry.request.unreadable ?? "",
+      entry.request.replay !== false,
+      entry.request.sagaId,
+      ...markAround(entry.request)
+    ])
   ],
   {
     numberOfKeys,
-    lua: `${KEYS_OF}${finding(FIRST)}${drawing("4", "last")}
-if ARGV[7] == '1' then
-  local found = find(ARGV[5] == '1', ARGV[6])
+    lua: `${ARGUMENTS}${finding(FIRST)}
+if A[7] then
+  local found = find(A[5], A[6])
   if found then return found end
 end
-local wait = -1
+local wait, taken = -1, {}
 for i = 3, last, 3 do
-  local token = redis.call('GET', KEYS[i])
-  if token and token ~= ARGV[2] then
+  if redis.call('SET', KEYS[i], A[2], 'NX', 'PX', A[3]) then
+    taken[#taken + 1] = KEYS[i]
+  elseif redis.call('GET', KEYS[i]) == A[2] then
+    redis.call('PEXPIRE', KEYS[i], A[3])
+  else
     local left = redis.call('PTTL', KEYS[i])
-    if left < 0 then left = tonumber(ARGV[3]) end
+    if left < 0 then left = A[3] end
     redis.call('SET', KEYS[i + 2], '1', 'PX', left + 1000)
     if left > wait then wait = left end
   end
 end
-if wait >= 0 then return {'held', tostring(wait)} end
-for i = 3, last, 3 do redis.call('SET', KEYS[i], ARGV[2], 'PX', ARGV[3]) end
-local least = 0
-for i = first, #KEYS, 2 do
-  local writer = tonumber(redis.call('GET', KEYS[i]) or '0')
-  if writer >= least then least = writer + 1 end
+if wait >= 0 then
+  if #taken > 0 then redis.call('DEL', unpack(taken)) end
+  return {'held', tostring(wait)}
 end
-local fence = draw(least)
+local before = {}
+for i = 4, last, 3 do before[#before + 1] = KEYS[i] end
+for i = first, #KEYS, 2 do before[#before + 1] = KEYS[i] end
+local time = redis.call('TIME')
+local drawn = time[1] * 1000000 + time[2]
+for _, one in ipairs(redis.call('MGET', unpack(before))) do
+  if one and tonumber(one) >= drawn then drawn = one + 1 end
+end
+local fence = string.format('%.0f', drawn)
+for i = 4, last, 3 do redis.call('SET', KEYS[i], fence, 'PX', ${FENCE_LIVES}) end
 local answer = {'admitted', fence}
 for i = first, #KEYS, 2 do
-  redis.call('SET', KEYS[i], fence, 'PX', ARGV[4])
+  redis.call('SET', KEYS[i], fence, 'PX', A[4])
   local marks = redis.call('HGETALL', KEYS[i + 1])
   for m = 1, #marks, 2 do
-    if marks[m] ~= ARGV[8] then answer[#answer + 1] = marks[m + 1] end
+    if marks[m] ~= A[8] then answer[#answer + 1] = marks[m + 1] end
   end
-  redis.call('HSET', KEYS[i + 1], ARGV[8], ARGV[9] .. fence .. ARGV[10])
+  redis.call('HSET', KEYS[i + 1], A[8], A[9] .. fence .. A[10])
 end
 return answer`
   }
@@ -134,38 +152,37 @@ return answer`
 export const leave = script(
   (entry: Entry, token: string, fence: number, lives: number, ending: Ending) => [
     ...entry.keys,
-    entry.names.length,
-    token,
-    fence,
-    lives,
-    entry.request.sagaId,
-    entry.request.fingerprint,
-    entry.request.replay === false ? "Nothing" : ending._tag,
-    ending._tag === "Result" ? ending.text : "",
-    flag(ending._tag !== "Nothing"),
-    RELEASED,
-    ...entry.names
+    JSON.stringify([
+      entry.names.length,
+      token,
+      `${fence}`,
+      lives,
+      entry.request.sagaId,
+      entry.request.fingerprint,
+      entry.request.replay === false ? "Nothing" : ending._tag,
+      ending._tag !== "Nothing"
+    ]),
+    ending._tag === "Result" ? ending.text : ""
   ],
   {
     numberOfKeys,
-    lua: `${KEYS_OF}${marking(FIRST)}${RELEASE}
-if writers_are(ARGV[3]) then
+    lua: `${ARGUMENTS}${marking(FIRST)}${RELEASE}
+local kept = A[7] ~= 'Nothing'
+if writers_are(A[3]) then
   for i = first + 1, #KEYS, 2 do
-    local had = redis.call('HDEL', KEYS[i], ARGV[5])
-    if had == 1 and ARGV[9] == '1' then redis.call('DEL', KEYS[i]) end
+    if A[8] then redis.call('DEL', KEYS[i]) else redis.call('HDEL', KEYS[i], A[5]) end
   end
-  if ARGV[7] ~= 'Nothing' then
+  if kept then
     redis.call('DEL', KEYS[1])
-    redis.call('HSET', KEYS[1], 'saga', ARGV[5], 'print', ARGV[6], 'fence', ARGV[3])
-    if ARGV[7] == 'Result' then redis.call('HSET', KEYS[1], 'text', ARGV[8]) end
-    redis.call('PEXPIRE', KEYS[1], ARGV[4])
+    local text = A[7] == 'Result' and { 'text', ARGV[2] } or {}
+    redis.call('HSET', KEYS[1], 'saga', A[5], 'print', A[6], 'fence', A[3], unpack(text))
+    redis.call('PEXPIRE', KEYS[1], A[4])
   end
-  redis.call('SET', KEYS[2], ARGV[3], 'PX', ${TRACE_LIVES})
-elseif redis.call('GET', KEYS[2]) ~= ARGV[3] then
-  local stored = redis.call('TYPE', KEYS[1]).ok == 'hash' and redis.call('HGET', KEYS[1], 'saga') == ARGV[5]
-  if not stored then return 0 end
+  redis.call('SET', KEYS[2], A[3], 'PX', ${TRACE_LIVES})
+elseif redis.call('GET', KEYS[2]) ~= A[3] then
+  if redis.pcall('HGET', KEYS[1], 'saga') ~= A[5] then return 0 end
 end
-release(ARGV[2], ARGV[10], 11, ARGV[7] ~= 'Nothing' and KEYS[1])
+release(A[2], kept and KEYS[1])
 return 1`
   }
 ).withReturnType<0 | 1>()
@@ -175,26 +192,19 @@ return 1`
  * find: they may be those of a later admission of the same saga.
  */
 export const withdraw = script(
-  (entry: Entry, token: string) => [
-    ...entry.keys,
-    entry.names.length,
-    token,
-    entry.request.sagaId,
-    RELEASED,
-    ...entry.names
-  ],
+  (entry: Entry, token: string) => [...entry.keys, JSON.stringify([entry.names.length, token, entry.request.sagaId])],
   {
     numberOfKeys,
-    lua: `${KEYS_OF}${RELEASE}
+    lua: `${ARGUMENTS}${RELEASE}
 local passed = false
 for i = 3, last, 3 do
   local token = redis.call('GET', KEYS[i])
-  if token and token ~= ARGV[2] then passed = true end
+  if token and token ~= A[2] then passed = true end
 end
 if not passed then
-  for i = last + 2, #KEYS, 2 do redis.call('HDEL', KEYS[i], ARGV[3]) end
+  for i = last + 2, #KEYS, 2 do redis.call('HDEL', KEYS[i], A[3]) end
 end
-release(ARGV[2], ARGV[4], 5)
+release(A[2])
 return 1`
   }
 ).withReturnType<1>()
