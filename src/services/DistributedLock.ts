@@ -29,6 +29,8 @@ export interface Lease {
   readonly remaining: Effect.Effect<Duration.Duration>
   /** Fails once the lease is lost; never succeeds. */
   readonly lost: Effect.Effect<never, LockError>
+  /** The same without a fiber that waits for it: calls the listener once, until what it gives back is called. */
+  readonly onLost?: ((listener: (error: LockError) => void) => () => void) | undefined
   /**
    * A fence above every one drawn for the resources so far, and at least `atLeast`; undoing begins with it, so that a
    * write of the same saga that lands late is refused. Fails with `LockLost` when another holds the lease.

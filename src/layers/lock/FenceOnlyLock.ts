@@ -30,6 +30,7 @@ export const makeFenceOnlyLock = (
       // There is nothing that could end.
       remaining: Effect.succeed(lease),
       lost: Effect.never,
+      onLost: () => () => {},
       advance: (atLeast = 0) => next(atLeast)
     }
   })

@@ -10,7 +10,7 @@ import { resourceNames } from "../../schema/Resource.ts"
 import type { DistributedLock, Lease } from "../../services/DistributedLock.ts"
 import { Ids } from "../../services/Ids.ts"
 import { lockAcquisitionDuration } from "../../services/Metrics.ts"
-import { type HeldLease, lockLost, makeLeaseKeeper } from "./Leases.ts"
+import { type HeldLease, lockLost, makeLeaseKeeper, onLost } from "./Leases.ts"
 import { lockTimeout, makeTurns } from "./Turns.ts"
 import { withLock } from "./WithLock.ts"
 
@@ -109,6 +109,7 @@ export const makeLeasedLock = Effect.fnUntraced(function* (
       exclusive: true,
       remaining: Effect.sync(() => Duration.millis(Math.max(0, held.deadline - clock.currentTimeMillisUnsafe()))),
       lost: Deferred.await(held.lost),
+      onLost: onLost(held),
       advance: (atLeast = 0) =>
         Effect.flatMap(Effect.mapError(store.advance(resources, held.token, atLeast), storeError), (fence) =>
           fence === undefined ? Effect.fail(lockLost(held)) : Effect.succeed(fence)

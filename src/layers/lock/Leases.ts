@@ -1,12 +1,16 @@
 /** Leases that have to be renewed: one fiber per lock renews them all and notices those that are lost. */
 import { Clock, Deferred, Duration, Effect, Latch, type Scope } from "effect"
 import { LockError, LockLost } from "../../schema/LockError.ts"
+import type { Lease } from "../../services/DistributedLock.ts"
 
 export interface HeldLease {
   readonly resources: ReadonlyArray<string>
   readonly token: string
   readonly fence: number
   readonly lost: Deferred.Deferred<never, LockError>
+  /** Its loss, and who is told of it. */
+  loss: LockError | undefined
+  readonly listeners: Set<(error: LockError) => void>
   /** Local time, in milliseconds, until which the lease is surely ours; zero once it is lost or released. */
   deadline: number
   renewedAt: number
@@ -28,6 +32,15 @@ export interface LeaseKeeper {
   /** When a lease asked for at that time ends, less what clocks may differ. */
   readonly deadline: (asked: number) => number
 }
+
+/** As a lease offers it. */
+export const onLost =
+  (held: HeldLease): NonNullable<Lease["onLost"]> =>
+  (listener) => {
+    if (held.loss === undefined) held.listeners.add(listener)
+    else listener(held.loss)
+    return () => void held.listeners.delete(listener)
+  }
 
 /** What two clocks may drift apart during a lease: 1 %, and 2 ms for the rounding of its start. */
 const drift = (lease: number) => lease * 0.01 + 2
@@ -59,7 +72,10 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
   }
   const lose = (lease: HeldLease) => {
     forget(lease)
-    Deferred.doneUnsafe(lease.lost, Effect.fail(lockLost(lease)))
+    const error = lockLost(lease)
+    lease.loss = error
+    Deferred.doneUnsafe(lease.lost, Effect.fail(error))
+    for (const listener of lease.listeners) listener(error)
   }
   const renewOne = Effect.fnUntraced(function* (lease: HeldLease) {
     const asked = clock.currentTimeMillisUnsafe()
@@ -110,6 +126,8 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
       token,
       fence,
       lost: Deferred.makeUnsafe(),
+      loss: undefined,
+      listeners: new Set(),
       deadline: deadline(asked),
       renewedAt: asked,
       renewing: false

@@ -71,6 +71,7 @@ const make = (options: MemoryLockOptions): DistributedLock["Service"] => {
       exclusive: true,
       remaining: Effect.sync(() => (held.released ? Duration.zero : LEASE)),
       lost: Effect.never,
+      onLost: () => () => {},
       advance: (atLeast = 0) =>
         Effect.suspend(() => (held.released ? Effect.fail(lockLost({ resources, fence })) : draw(resources, atLeast)))
     }

@@ -5,7 +5,7 @@ import type { OpenMark } from "../../services/Idempotency.ts"
 import type { Admission } from "../../services/SagaGuard.ts"
 import { brief, unrecorded } from "../guard/Admissions.ts"
 import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
-import { type LeaseKeeper, lockLost as leaseLost } from "../lock/Leases.ts"
+import { type LeaseKeeper, lockLost as leaseLost, onLost } from "../lock/Leases.ts"
 import type { LockNode } from "./LockNode.ts"
 import { type Landed, lockLost, storeError } from "./Records.ts"
 import * as Scripts from "./SagaGuardScripts.ts"
@@ -77,6 +77,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
           exclusive: true,
           remaining,
           lost: Deferred.await(held.lost),
+          onLost: onLost(held),
           advance: (atLeast = 0) =>
             Effect.flatMap(Effect.mapError(node.advance(names, token, atLeast), lockStoreError), (next) =>
               next === undefined ? Effect.fail(leaseLost(held)) : Effect.succeed(next)

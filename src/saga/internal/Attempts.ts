@@ -40,10 +40,7 @@ const once = (attempt: Attempt): Erased => {
   const provided = Effect.updateContext(effect, (context: Context.Context<never>) => within(context, run, attempt))
   const probed =
     root.probe === undefined ? provided : root.probe({ sagaId: root.sagaId, step: step.name, call, kind }, provided)
-  const timed = Effect.timeoutOrElse(probed, {
-    duration: limit,
-    orElse: () => Effect.fail(new StepTimeout({ step: step.name, after: limit }))
-  })
+  const timed = root.watch.limit(probed, limit, () => new StepTimeout({ step: step.name, after: limit }))
   const observed = observe === undefined ? timed : observing(timed, observe)
   if (step.dependency === undefined) return observed
   return root.breakers.protect(step.dependency, {

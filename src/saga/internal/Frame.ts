@@ -10,6 +10,7 @@ import type { SagaSettings } from "../../services/SagaSettings.ts"
 import type { Books } from "./Books.ts"
 import type { Definition, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
 import type { Replay } from "./Replay.ts"
+import type { Watch } from "./Watch.ts"
 
 /** One call of a step that can be undone. */
 export interface Call {
@@ -68,6 +69,7 @@ export interface Root {
   readonly deadLetters: DeadLetterQueue["Service"]
   readonly books: Books
   readonly probe: SagaProbe | undefined
+  readonly watch: Watch
   /** What an earlier process did of this saga, if one did. */
   readonly replay: Replay | undefined
   /** What writes carry; undoing replaces it by a fresh one. */

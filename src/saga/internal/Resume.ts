@@ -17,6 +17,7 @@ export const resume = Effect.fnUntraced(function* (
   root.pivoted = true
   const watched: Lease = {
     ...lease,
+    onLost: undefined,
     lost: Effect.catch(lease.lost, () => {
       root.aborted = new LockError({
         reason: new LockLost({ resource: root.resources.join(", "), fence: root.fence })

@@ -8,6 +8,7 @@ import type { Books } from "./Books.ts"
 import type { Frame, Root } from "./Frame.ts"
 import type { Replay } from "./Replay.ts"
 import type { SagaDefinition } from "./Request.ts"
+import { makeWatch } from "./Watch.ts"
 
 export interface Identity {
   readonly sagaId: string
@@ -41,6 +42,7 @@ const rootIn = (
   replay,
   settings: Context.get(context, SagaSettings),
   probe: Context.get(context, SagaProbe),
+  watch: makeWatch(context),
   breakers: Context.get(context, CircuitBreakers),
   deadLetters: Context.get(context, DeadLetterQueue),
   nextCall: replay?.nextCall ?? 0,
