@@ -117,9 +117,10 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     }
     const [, fence, ...marks] = answer
     const abandoned = marks.length === 0 ? [] : yield* Effect.tapError(readMarks(marks), () => forget)
-    return yield* admissions.admit(entry, { token, fence: Number(fence), asked }, abandoned, (landed) => {
+    const pass = () => places.leave(waiter)
+    return yield* admissions.admit(entry, { token, fence: Number(fence), asked }, abandoned, pass, (landed) => {
       if (landed !== undefined) landings.land(waiter.what, landed)
-      places.leave(waiter)
+      pass()
     })
   })
 
