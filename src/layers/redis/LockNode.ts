@@ -7,6 +7,8 @@ import { RELEASED } from "./RedisKeys.ts"
 import * as Scripts from "./RedisLockScripts.ts"
 
 export interface LockNodeOptions {
+  /** Whether one script reaches all resources asked for together, as on a single Redis; false unless said. */
+  readonly together?: boolean
   readonly lease: Duration.Duration
   /** How long an answer is awaited: a client without a limit of its own must not wait for ever. */
   readonly answerWithin: Duration.Duration
@@ -44,6 +46,7 @@ const noAnswer = (after: Duration.Duration) =>
 
 export const makeLockNode = (redis: Redis.Redis["Service"], options: LockNodeOptions): LockNode => {
   const lease = Duration.toMillis(options.lease)
+  const grouped = (resources: ReadonlyArray<string>) => (options.together === true ? [resources] : byBucket(resources))
   const ask = <A>(question: Effect.Effect<A, Redis.RedisError>) =>
     Effect.timeoutOrElse(question, {
       duration: options.answerWithin,
@@ -66,7 +69,7 @@ export const makeLockNode = (redis: Redis.Redis["Service"], options: LockNodeOpt
 
   return {
     take: Effect.fnUntraced(function* (resources, token) {
-      const groups = byBucket(resources)
+      const groups = grouped(resources)
       let fence = 0
       for (const [index, group] of groups.entries()) {
         const answer = yield* ask(redis.eval(Scripts.acquire)(group, token, lease, fence))
@@ -82,14 +85,14 @@ export const makeLockNode = (redis: Redis.Redis["Service"], options: LockNodeOpt
       }
       return { _tag: "Taken", fence }
     }),
-    release: (resources, token) => releaseGroups(byBucket(resources), token),
+    release: (resources, token) => releaseGroups(grouped(resources), token),
     renew: (resources, token) =>
       Effect.map(
-        Effect.forEach(byBucket(resources), (group) => ask(redis.eval(Scripts.renew)(group, token, lease))),
+        Effect.forEach(grouped(resources), (group) => ask(redis.eval(Scripts.renew)(group, token, lease))),
         (kept) => kept.every((one) => one === 1)
       ),
     advance: Effect.fnUntraced(function* (resources, token, least) {
-      const groups = byBucket(resources)
+      const groups = grouped(resources)
       let fence = least
       for (const group of groups) {
         const drawn = yield* ask(redis.eval(Scripts.advance)(group, token, fence))
@@ -98,6 +101,6 @@ export const makeLockNode = (redis: Redis.Redis["Service"], options: LockNodeOpt
       }
       return (yield* raiseGroups(groups.slice(0, -1), token, fence)) ? fence : undefined
     }),
-    raise: (resources, token, fence) => raiseGroups(byBucket(resources), token, fence)
+    raise: (resources, token, fence) => raiseGroups(grouped(resources), token, fence)
   }
 }

@@ -70,7 +70,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   const limit = Duration.toMillis(Duration.fromInputUnsafe(options.wait ?? RedisLock.WAIT))
   const recordLives = Duration.toMillis(Duration.fromInputUnsafe(options.timeToLive ?? RedisIdempotency.LIVES))
   const patience = RedisLock.answerWithin(lease)
-  const node = makeLockNode(redis, { lease, answerWithin: patience })
+  const node = makeLockNode(redis, { lease, answerWithin: patience, together: true })
   const keeper = yield* makeLeaseKeeper(lease, (held) => node.renew(held.resources, held.token))
   const admissions = makeAdmissions({ redis, node, keeper, clock, recordLives, patience })
   const idempotency = Context.get(yield* Layer.build(RedisIdempotency.layerWith(options)), Idempotency)
