@@ -11,7 +11,7 @@ import { DistributedLock, type Lease } from "../../services/DistributedLock.ts"
 import { type Ending, Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
 import { type Admission, SagaGuard } from "../../services/SagaGuard.ts"
 import { brief, locked, unrecorded } from "./Admissions.ts"
-import { makeFlights } from "./Flights.ts"
+import { type Flight, makeFlights } from "./Flights.ts"
 
 const nothing: Ending = { _tag: "Nothing" }
 
@@ -31,78 +31,124 @@ const make = Effect.gen(function* () {
       stored ? Effect.void : idempotency.end(request, lease, ending)
     ).pipe(Effect.retry({ schedule: brief, while: (error) => error._tag === "IdempotencyError" }))
 
-  const commit = (request: IdempotencyRequest, lease: Lease, ending: Ending) =>
-    idempotency.end(request, lease, ending).pipe(
-      Effect.catchTag("IdempotencyError", () => settle(request, lease, ending)),
-      Effect.as(ending._tag !== "Nothing" && request.replay !== false),
+  const isRecorded = (request: IdempotencyRequest, ending: Ending) =>
+    ending._tag !== "Nothing" && request.replay !== false
+
+  const unended = (request: IdempotencyRequest, lease: Lease, ending: Ending, error: IdempotencyError | LockError) =>
+    (error._tag === "IdempotencyError" ? settle(request, lease, ending) : Effect.fail(error)).pipe(
+      Effect.as(isRecorded(request, ending)),
       Effect.catchTags({
         // Without exclusion another's admission is no loss: this saga ends unrecorded.
-        LockError: (error: LockError) => (lease.exclusive ? Effect.fail(error) : Effect.succeed(false)),
-        IdempotencyError: (error: IdempotencyError) => unrecorded(request, lease, ending, error)
+        LockError: (refused: LockError) => (lease.exclusive ? Effect.fail(refused) : Effect.succeed(false)),
+        IdempotencyError: (unknown: IdempotencyError) => unrecorded(request, lease, ending, unknown)
       })
     )
+  const commit = (request: IdempotencyRequest, lease: Lease, ending: Ending) =>
+    Effect.matchEffect(idempotency.end(request, lease, ending), {
+      onSuccess: () => Effect.succeed(isRecorded(request, ending)),
+      onFailure: (error) => unended(request, lease, ending, error)
+    })
 
   /** The reply to its admission was lost, so it will not run; a mark would say that it ran and its owner died. */
   const withdraw = (request: IdempotencyRequest, lease: Lease) =>
     idempotency.end(request, lease, nothing).pipe(Effect.interruptible, Effect.timeout("1 second"), Effect.ignore)
 
-  /** Under the lock. A request that is interrupted on its way in leaves no mark as if its owner had died. */
+  /**
+   * Under the lock, until the scope closes. A request that is interrupted on its way in leaves no mark as if its owner had
+   * died. `flight` is left with the lock.
+   */
   const admit = (
     request: IdempotencyRequest,
-    land: Effect.Effect<void>
+    board: () => Flight | undefined
   ): Effect.Effect<Admission, LockError | IdempotencyError, Scope.Scope> =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function* () {
-        const lease = yield* restore(lock.acquire(...locked(request)))
-        let ended = false
-        yield* Scope.addFinalizerExit(yield* Effect.scope, (exit) =>
-          ended || Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)
-            ? Effect.void
-            : Effect.ignore(commit(request, lease, nothing))
-        )
-        const begun = yield* Effect.tapError(idempotency.begin(request, lease), (error) =>
-          error.reason._tag === "IdempotencyStoreError" ? withdraw(request, lease) : Effect.void
-        )
-        if (begun._tag === "Replayed") {
+    Effect.uninterruptibleMask((restore) => {
+      const flight = board()
+      return Effect.matchCauseEffect(restore(lock.acquire(...locked(request))), {
+        onFailure: (cause) => {
+          flight?.leave()
+          return Effect.failCause(cause)
+        },
+        onSuccess: (lease) => Effect.flatMap(Effect.scope, (scope) => begin(request, lease, flight, scope))
+      })
+    })
+
+  const begin = (request: IdempotencyRequest, lease: Lease, flight: Flight | undefined, scope: Scope.Scope) => {
+    let ended = false
+    const leave = (exit: Exit.Exit<unknown, unknown>) => {
+      flight?.leave()
+      return ended || Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)
+        ? Effect.void
+        : Effect.ignore(commit(request, lease, nothing))
+    }
+    const begun = Effect.matchEffect(idempotency.begin(request, lease), {
+      onFailure: (error) =>
+        Effect.andThen(
+          error.reason._tag === "IdempotencyStoreError" ? withdraw(request, lease) : Effect.void,
+          Effect.fail(error)
+        ),
+      onSuccess: (answer): Effect.Effect<Admission> => {
+        if (answer._tag === "Replayed") {
           ended = true
-          return yield* Effect.as(land, begun)
+          flight?.land()
+          return Effect.succeed(answer)
         }
-        return {
+        return Effect.succeed({
           _tag: "Admitted",
           lease,
-          abandoned: begun.abandoned,
+          abandoned: answer.abandoned,
           commit: (ending: Ending) =>
             Effect.suspend(() => {
               ended = true
-              return Effect.tap(commit(request, lease, ending), (recorded) => (recorded ? land : Effect.void))
+              return Effect.map(commit(request, lease, ending), (recorded) => {
+                if (recorded) flight?.land()
+                return recorded
+              })
             })
-        } as const
-      })
-    )
+        })
+      }
+    })
+    return Effect.andThen(Scope.addFinalizerExit(scope, leave), begun)
+  }
+
+  /** The result, once another has it recorded. */
+  const overtaken = Effect.fnUntraced(function* (request: IdempotencyRequest, { landed }: Flight) {
+    while (true) {
+      yield* landed.await
+      landed.closeUnsafe()
+      const result = yield* lookup(request)
+      if (result !== undefined) return result
+    }
+  })
 
   const enter: SagaGuard["Service"]["enter"] = Effect.fnUntraced(function* (request) {
     const recorded = yield* lookup(request)
     if (recorded !== undefined) return recorded
-    if (request.replay === false) return yield* admit(request, Effect.void)
-    const { alone, land, landed } = yield* flights.board(request.derived ? request.key : scopedKey(request))
-    if (alone) return yield* admit(request, land)
+    if (request.replay === false) return yield* admit(request, () => undefined)
+    const what = request.derived ? request.key : scopedKey(request)
+    if (flights.isEmpty(what)) return yield* admit(request, () => flights.board(what))
 
     const scope = yield* Effect.scope
     const own = yield* Scope.fork(scope)
-    const overtaken = Effect.gen(function* () {
-      while (true) {
-        yield* landed.await
-        landed.closeUnsafe()
-        const result = yield* lookup(request)
-        if (result !== undefined) return result
-      }
+    return yield* Effect.uninterruptibleMask((restore) => {
+      const flight = flights.board(what)
+      // Whoever is not admitted gives up its place in the queue, and whatever it was given there at the last moment.
+      return Effect.onExit(
+        restore(
+          Effect.raceFirst(
+            Scope.provide(
+              admit(request, () => flight),
+              own
+            ),
+            overtaken(request, flight)
+          )
+        ),
+        (exit: Exit.Exit<Admission, unknown>) => {
+          if (Exit.isSuccess(exit) && exit.value._tag === "Admitted") return Effect.void
+          flight.leave()
+          return Scope.close(own, Exit.interrupt())
+        }
+      )
     })
-    // Whoever is not admitted gives up its place in the queue, and whatever it was given there at the last moment.
-    return yield* Effect.onExit(
-      Effect.raceFirst(Scope.provide(admit(request, land), own), overtaken),
-      (exit: Exit.Exit<Admission, unknown>) =>
-        Exit.isSuccess(exit) && exit.value._tag === "Admitted" ? Effect.void : Scope.close(own, Exit.interrupt())
-    )
   })
 
   const finish: SagaGuard["Service"]["finish"] = (request, fence, ending) =>

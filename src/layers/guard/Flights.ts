@@ -2,42 +2,43 @@
  * Requests of this process that ask for the same thing at the same time: once one of them has its result recorded, the
  * others can have it at once instead of taking the lock one after another.
  */
-import { Effect, Latch, Scope } from "effect"
+import { Latch } from "effect"
 
-export interface Boarded {
-  /** Whether nobody asks for the same thing at the moment. */
-  readonly alone: boolean
+/** One request's seat. */
+export interface Flight {
   /** Opens when a result may have been recorded. */
   readonly landed: Latch.Latch
   /** Tells the others that a result was recorded. */
-  readonly land: Effect.Effect<void>
+  readonly land: () => void
+  /** Leaving twice is leaving once. */
+  readonly leave: () => void
 }
 
 export interface Flights {
-  /** Aboard until the scope closes. */
-  readonly board: (what: string) => Effect.Effect<Boarded, never, Scope.Scope>
+  /** Whether nobody asks for it at the moment. */
+  readonly isEmpty: (what: string) => boolean
+  /** Whoever boards must leave. */
+  readonly board: (what: string) => Flight
 }
 
 export const makeFlights = (): Flights => {
   const flights = new Map<string, Set<Latch.Latch>>()
   return {
-    board: (what) =>
-      Effect.uninterruptible(
-        Effect.flatMap(Effect.scope, (scope) => {
-          const flight = flights.get(what) ?? new Set<Latch.Latch>()
-          flights.set(what, flight)
-          const alone = flight.size === 0
-          const landed = Latch.makeUnsafe(false)
-          flight.add(landed)
-          const land = Effect.sync(() => {
-            for (const latch of flight) latch.openUnsafe()
-          })
-          const leave = Effect.sync(() => {
-            flight.delete(landed)
-            if (flight.size === 0) flights.delete(what)
-          })
-          return Effect.as(Scope.addFinalizer(scope, leave), { alone, landed, land })
-        })
-      )
+    isEmpty: (what) => !flights.has(what),
+    board: (what) => {
+      const aboard = flights.get(what) ?? new Set<Latch.Latch>()
+      flights.set(what, aboard)
+      const landed = Latch.makeUnsafe(false)
+      aboard.add(landed)
+      return {
+        landed,
+        land: () => {
+          for (const latch of aboard) latch.openUnsafe()
+        },
+        leave: () => {
+          if (aboard.delete(landed) && aboard.size === 0) flights.delete(what)
+        }
+      }
+    }
   }
 }
