@@ -1,0 +1,62 @@
+/** Listing, counting and claiming among a million dead letters, and the plans by which PostgreSQL does it. */
+import { Context, DateTime, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import { DeadLetterQueue } from "../../src/index.ts"
+import { type Found, live, medianOf, type Urls } from "./World.ts"
+
+/** Of a year: one in a hundred waits, and a hundred of those are due. */
+const fill = (from: number, to: number) =>
+  Effect.flatMap(
+    SqlClient,
+    (sql) => sql`
+      INSERT INTO dead_letter_queue (
+        id, kind, status, database, operation, saga, saga_version, saga_id, step, call, resources, fence,
+        error_type, error_message, created_at, due_at, resolved_at
+      )
+      SELECT
+        gen_random_uuid(), 'compensation',
+        CASE WHEN n % 100 = 0 THEN 'pending' WHEN n % 10 = 1 THEN 'discarded' ELSE 'resolved' END,
+        (ARRAY['postgres', 'neo4j', 'redis', 'qdrant'])[1 + n % 4], 'rollback_delete',
+        'Saga ' || n / 7 % 200, 1, 'filled ' || n, 'step', 0, ARRAY['resource ' || n], n,
+        'Refused', 'no', now() - n * interval '30 seconds',
+        CASE WHEN n % 10000 = 0 THEN now() - interval '1 minute' ELSE now() + interval '1 day' END,
+        CASE WHEN n % 100 = 0 THEN NULL ELSE now() - n * interval '30 seconds' END
+      FROM generate_series(${from}::int + 1, ${to}::int) AS n`
+  )
+
+export const letters = (urls: Urls, quick: boolean): Effect.Effect<Found, unknown> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const context = yield* Layer.build(live(urls))
+      const queue = Context.get(context, DeadLetterQueue)
+      const sql = Context.get(context, SqlClient)
+      const sizes = quick ? [0, 1000, 10_000] : [0, 10_000, 100_000, 1_000_000]
+      const sagas = Array.from({ length: 200 }, (_, n) => `Saga ${n}`)
+      const asked = {
+        "list, first page": () => queue.list({ limit: 50 }),
+        "list, waiting": () => queue.list({ status: "pending", limit: 50 }),
+        stats: () => queue.stats,
+        "claim due": () =>
+          Effect.flatMap(DateTime.now, (now) =>
+            queue.claimDue({ sagas, limit: 1, until: DateTime.add(now, { minutes: 1 }) })
+          )
+      }
+      const points = new Map(Object.keys(asked).map((name) => [name, [] as (readonly [number, number])[]]))
+      let filled = 0
+      for (const size of sizes) {
+        if (size > 0) yield* Effect.provideContext(fill(filled, size), context)
+        filled = size
+        yield* sql`ANALYZE dead_letter_queue`
+        for (const [name, ask] of Object.entries(asked)) {
+          yield* medianOf(3, ask)
+          points.get(name)?.push([size, yield* medianOf(20, ask)])
+        }
+      }
+      const series = [...points].map(([name, all]) => ({ name, points: all }))
+      const notes = series.map(
+        ({ name, points: all }) =>
+          `${name}: ${all.map(([size, ms]) => `${size} letters ${ms.toFixed(2)} ms`).join(", ")}`
+      )
+      return { chart: { title: "Dead letters", x: "letters in the table", y: "ms (median)", series }, notes }
+    })
+  )
