@@ -176,10 +176,10 @@ describe.skipIf(postgres === null)("the indexes of the dead letters", () => {
         })
       )
     )
-    finds("claim what is due and has nothing newer", ["dlq_by_resource"], (queue) =>
+    finds("claim what is due and has nothing newer", ["dlq_waiting_by_resource"], (queue) =>
       queue.claimDue({ sagas, limit: 10, until: now })
     )
-    finds("claim one that has nothing newer", ["dlq_by_resource"], (queue) =>
+    finds("claim one that has nothing newer", ["dlq_waiting_by_resource"], (queue) =>
       Effect.flatMap(queue.list({ limit: 1 }), (letters) => queue.claim(letters[0]?.id ?? "", now))
     )
   })
