@@ -34,7 +34,8 @@ export const measure = Effect.fnUntraced(function* <R>(
   const times = new Map<string, Array<number>>(contenders.map(({ name }) => [name, []]))
   const rates = new Map<string, Array<number>>(contenders.map(({ name }) => [name, []]))
   let n = 0
-  for (const { once } of contenders) for (let i = 0; i < 100; i++) yield* once(n++)
+  // Long enough for the compiler to have settled.
+  for (const { once } of contenders) for (let i = 0; i < options.perRound * 15; i++) yield* once(n++)
   for (let round = 0; round < options.rounds; round++) {
     for (const { name, once } of contenders) {
       for (let i = 0; i < options.perRound; i++) times.get(name)?.push(yield* timed(once(n++)))

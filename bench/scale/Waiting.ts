@@ -16,7 +16,7 @@ const used = () => {
   return { heapUsed, rss }
 }
 
-const patient = ComposedGuard.layer.pipe(
+const patient = Layer.fresh(ComposedGuard.layer).pipe(
   Layer.provideMerge(Layer.merge(MemoryLock.layerWith({ wait: "10 minutes" }), MemoryIdempotency.layer))
 )
 const layer: Layer.Layer<Saga.SagaServices, unknown> =
