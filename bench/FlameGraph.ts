@@ -103,6 +103,7 @@ export const flameGraph = (profile: Profiler.Profile, title: string): string => 
     .join("")
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="monospace" font-size="10">`,
+    `<title>${escape(title)}</title>`,
     `<rect width="${WIDTH}" height="${height}" fill="#ffffff"/>`,
     `<text x="4" y="14" font-size="13" font-weight="bold">${escape(title)}</text>`,
     `<text x="4" y="30" font-size="11">${legend}</text>`,
