@@ -27,4 +27,4 @@ const exploration = Explorer.explore(count, {
   snapshot: Effect.map(Counter, ({ n }) => n)
 })
 const { violations } = await Effect.runPromise(Effect.provide(exploration, Logger.layer([])))
-console.log(violations[0]?.seed) // crashAfter@1
+console.log(violations[0]?.seed) // crashAfter@0

@@ -48,7 +48,7 @@
  *   snapshot: Effect.map(Counter, ({ n }) => n)
  * })
  * const { violations } = await Effect.runPromise(Effect.provide(exploration, Logger.layer([])))
- * console.log(violations[0]?.seed) // crashAfter@1
+ * console.log(violations[0]?.seed) // crashAfter@0
  * ```
  */
 import { Effect, type Layer } from "effect"
