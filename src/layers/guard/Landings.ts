@@ -4,10 +4,13 @@
  */
 import type { Latch } from "effect"
 
-export interface Passenger<Found> {
+/** What is waited for: those of one `what` may have the very same result, which will be in the `record`. */
+export interface Destination {
   readonly what: string
-  /** Where the record will be. */
   readonly record: string
+}
+
+export interface Passenger<Found> extends Destination {
   readonly changed: Latch.Latch
   /** What was recorded while it waited. */
   found: Found | undefined
@@ -19,34 +22,35 @@ export interface Landings<Found, P extends Passenger<Found>> {
   readonly board: (passenger: P) => void
   /** Leaving twice is leaving once. */
   readonly leave: (passenger: P) => void
-  readonly land: (what: string, found: Found) => void
+  readonly land: (at: Destination, found: Found) => void
   /** One of these records was stored, or of any. */
   readonly wake: (records: ReadonlyArray<unknown> | undefined) => void
 }
 
 export const makeLandings = <Found, P extends Passenger<Found>>(): Landings<Found, P> => {
-  const aboard = new Map<string, Set<P>>()
+  /** By the record, so that an announcement costs the same however many wait for something else. */
+  const aboard = new Map<unknown, Set<P>>()
   return {
     board: (passenger) => {
-      const others = aboard.get(passenger.what)
-      if (others === undefined) aboard.set(passenger.what, new Set([passenger]))
+      const others = aboard.get(passenger.record)
+      if (others === undefined) aboard.set(passenger.record, new Set([passenger]))
       else others.add(passenger)
     },
     leave: (passenger) => {
-      const others = aboard.get(passenger.what)
+      const others = aboard.get(passenger.record)
       others?.delete(passenger)
-      if (others?.size === 0) aboard.delete(passenger.what)
+      if (others?.size === 0) aboard.delete(passenger.record)
     },
-    land: (what, found) => {
-      for (const passenger of aboard.get(what) ?? []) {
+    land: ({ record, what }, found) => {
+      for (const passenger of aboard.get(record) ?? []) {
+        if (passenger.what !== what) continue
         passenger.found = found
         passenger.changed.openUnsafe()
       }
     },
     wake: (records) => {
-      for (const passengers of aboard.values()) {
-        for (const passenger of passengers) {
-          if (records !== undefined && !records.includes(passenger.record)) break
+      for (const record of records ?? aboard.keys()) {
+        for (const passenger of aboard.get(record) ?? []) {
           passenger.recorded = true
           passenger.changed.openUnsafe()
         }

@@ -108,7 +108,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     if (answer[0] === "held") return Number(answer[1])
     if (answer[0] === "unreadable") return yield* replayed(request, answer)
     if (answer[0] !== "admitted") {
-      landings.land(waiter.what, answer)
+      landings.land(waiter, answer)
       return yield* replayed(request, answer)
     }
     if (clock.currentTimeMillisUnsafe() >= keeper.deadline(asked)) {
@@ -119,7 +119,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const abandoned = marks.length === 0 ? [] : yield* Effect.tapError(readMarks(marks), () => forget)
     const pass = () => places.leave(waiter)
     return yield* admissions.admit(entry, { token, fence: Number(fence), asked }, abandoned, pass, (landed) => {
-      if (landed !== undefined) landings.land(waiter.what, landed)
+      if (landed !== undefined) landings.land(waiter, landed)
       pass()
     })
   })
