@@ -1,34 +1,12 @@
 /** What every guard does: admission, replay, and the rules of keys. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, type Layer } from "effect"
-import { type Ending, type IdempotencyRequest, SagaGuard } from "effect-saga"
+import { SagaGuard } from "effect-saga"
+import { fresh, request, result, serve } from "./SagaGuardRequests.ts"
+import { sagaGuardWaiting } from "./SagaGuardWaiting.ts"
 
-let names = 0
-const fresh = (what: string) => `${what}-${process.pid}-${Date.now()}-${++names}`
-
-const request = (changes: Partial<IdempotencyRequest> = {}): IdempotencyRequest => ({
-  saga: "Write",
-  sagaId: fresh("saga"),
-  key: fresh("key"),
-  derived: true,
-  fingerprint: "print",
-  resources: [fresh("resource")],
-  ...changes
-})
-const result = (text: string): Ending => ({ _tag: "Result", text })
-
-/** Enters and ends at once: the recorded result, or "ran". */
-const serve = (asked: IdempotencyRequest, ending: Ending) =>
-  Effect.scoped(
-    Effect.gen(function* () {
-      const admission = yield* (yield* SagaGuard).enter({ ...asked, sagaId: fresh("saga") })
-      if (admission._tag === "Replayed") return admission.result
-      yield* admission.commit(ending)
-      return "ran"
-    })
-  )
-
-export const sagaGuardContract = (name: string, layer: Layer.Layer<SagaGuard, unknown>) =>
+export const sagaGuardContract = (name: string, layer: Layer.Layer<SagaGuard, unknown>) => {
+  sagaGuardWaiting(name, layer)
   describe(`SagaGuard: ${name}`, () => {
     it.layer(layer, { excludeTestServices: true, timeout: 60_000 })((test) => {
       test.effect("replays a recorded result", () =>
@@ -168,3 +146,4 @@ export const sagaGuardContract = (name: string, layer: Layer.Layer<SagaGuard, un
       )
     })
   })
+}

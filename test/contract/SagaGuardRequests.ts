@@ -1,0 +1,28 @@
+/** What the contract of the guard asks of it. */
+import { Effect } from "effect"
+import { type Ending, type IdempotencyRequest, SagaGuard } from "effect-saga"
+
+let names = 0
+export const fresh = (what: string) => `${what}-${process.pid}-${Date.now()}-${++names}`
+
+export const request = (changes: Partial<IdempotencyRequest> = {}): IdempotencyRequest => ({
+  saga: "Write",
+  sagaId: fresh("saga"),
+  key: fresh("key"),
+  derived: true,
+  fingerprint: "print",
+  resources: [fresh("resource")],
+  ...changes
+})
+export const result = (text: string): Ending => ({ _tag: "Result", text })
+
+/** Enters and ends at once: the recorded result, or "ran". */
+export const serve = (asked: IdempotencyRequest, ending: Ending) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const admission = yield* (yield* SagaGuard).enter({ ...asked, sagaId: fresh("saga") })
+      if (admission._tag === "Replayed") return admission.result
+      yield* admission.commit(ending)
+      return "ran"
+    })
+  )

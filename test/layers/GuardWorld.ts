@@ -1,0 +1,63 @@
+/** Guards on the real Redis of the tests, and what is asked of them. */
+import { Context, Effect, Layer } from "effect"
+import { type Ending, type IdempotencyRequest, IoRedis, SagaGuard, SagaGuardRedis } from "effect-saga"
+import { Redis as Client } from "ioredis"
+import * as ComposedGuard from "../../src/layers/guard/ComposedGuard.ts"
+import * as RedisIdempotency from "../../src/layers/redis/RedisIdempotency.ts"
+import * as RedisLock from "../../src/layers/redis/RedisLock.ts"
+import { servers } from "../servers/inject.ts"
+
+export const url = servers().redis ?? ""
+let names = 0
+export const own = (what: string) => `${what}-${process.pid}-${++names}`
+export const request = (changes: Partial<IdempotencyRequest> = {}): IdempotencyRequest => ({
+  saga: "Write",
+  sagaId: own("saga"),
+  key: own("key"),
+  derived: false,
+  fingerprint: "print",
+  resources: [own("r")],
+  ...changes
+})
+export const result = (text: string): Ending => ({ _tag: "Result", text })
+export type Guard = SagaGuard["Service"]
+
+/** Each is a process of its own to Redis. */
+export const fused = (options: SagaGuardRedis.SagaGuardRedisOptions = {}, at = url) =>
+  Effect.map(
+    Layer.build(Layer.fresh(SagaGuardRedis.layerWith(options).pipe(Layer.provide(IoRedis.layerUrl(at))))),
+    (built) => Context.get(built, SagaGuard)
+  )
+export const composed = Effect.map(
+  Layer.build(
+    Layer.fresh(
+      ComposedGuard.layer.pipe(
+        Layer.provide([RedisLock.layer, RedisIdempotency.layer]),
+        Layer.provide(Layer.fresh(IoRedis.layerUrl(url)))
+      )
+    )
+  ),
+  (built) => Context.get(built, SagaGuard)
+)
+export const plain = Effect.acquireRelease(
+  Effect.sync(() => new Client(url)),
+  (client) => Effect.sync(() => client.disconnect())
+)
+export const asked = <A>(work: () => Promise<A>) => Effect.promise(work)
+
+/** Enters, does its work and commits: the recorded result, or "ran". */
+export const serve = (
+  guard: Guard,
+  one: IdempotencyRequest,
+  text = "one",
+  work: Effect.Effect<unknown> = Effect.void
+) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const admission = yield* guard.enter({ ...one, sagaId: own("saga") })
+      if (admission._tag === "Replayed") return admission.result
+      yield* work
+      yield* admission.commit(result(text))
+      return "ran"
+    })
+  )
