@@ -4,34 +4,22 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs"
 import { Session } from "node:inspector/promises"
-import { type Context, Effect, Layer, References, Schema } from "effect"
-import { Saga, SagaMemory, Step } from "../src/index.ts"
+import { Context, Effect, Layer, References } from "effect"
+import { type Saga, SagaMemory } from "../src/index.ts"
 import { flameGraph } from "./FlameGraph.ts"
+import { sagaOf, type Write, writingNothing } from "./scale/World.ts"
 
 const SAGAS = 20_000
 
-const Doc = Schema.Struct({ id: Schema.String })
-const write = (name: string) =>
-  Step.make(name, { input: Doc, dependency: name, execute: () => Effect.void, compensate: () => Effect.void })
-const [first, second, third] = [write("first"), write("second"), write("third")]
-const saga = Saga.make("Profile", {
-  payload: Doc,
-  resource: ({ id }) => id,
-  steps: [first, second, third],
-  run: Effect.fnUntraced(function* (doc) {
-    yield* first(doc)
-    yield* second(doc)
-    yield* third(doc)
-  })
-})
+const saga = sagaOf(3)
 
-const many = (run: string, context: Context.Context<Saga.SagaServices>) =>
+const many = (run: string, context: Context.Context<Saga.SagaServices | Write>) =>
   Effect.gen(function* () {
-    for (let n = 0; n < SAGAS; n++) yield* saga.execute({ id: `${run} ${n}` })
+    for (let n = 0; n < SAGAS; n++) yield* saga.execute({ id: `${run} ${n}`, body: "" })
   }).pipe(Effect.provideContext(context))
 
 const program = Effect.gen(function* () {
-  const context = yield* Layer.build(SagaMemory.layer)
+  const context = Context.merge(yield* Layer.build(SagaMemory.layer), writingNothing)
   process.stderr.write("warming up\n")
   yield* many("warm", context)
   const session = new Session()

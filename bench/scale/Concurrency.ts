@@ -1,4 +1,4 @@
-/** Sagas a second by how many are in flight, from one process and from four that share the same number. */
+/** Sagas a second by how many are in flight, from one process and from four that share them. */
 import { fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { Effect, Schema } from "effect"
@@ -11,7 +11,7 @@ const Answers = Schema.Array(Schema.Struct({ perSecond: Schema.Number, times: Sc
 /** Each process warms up, waits for the others, and then runs for as long as they do. */
 const processes = async (urls: Urls, count: number, inFlight: number, seconds: number) => {
   const file = fileURLToPath(new URL("ConcurrencyProcess.ts", import.meta.url))
-  const each = Math.max(1, Math.round(inFlight / count))
+  const each = inFlight / count
   const children = Array.from({ length: count }, () => fork(file, [JSON.stringify({ urls, each, seconds })]))
   const next = (child: (typeof children)[number]) => new Promise<unknown>((resolve) => child.once("message", resolve))
   await Promise.all(children.map(next))
@@ -33,7 +33,7 @@ export const concurrency = (urls: Urls, quick: boolean): Effect.Effect<Found> =>
     const series = []
     for (const count of [1, 4]) {
       const points: Array<readonly [number, number]> = []
-      for (const inFlight of IN_FLIGHT) {
+      for (const inFlight of IN_FLIGHT.filter((all) => all >= count)) {
         const { p99, perSecond } = await processes(urls, count, inFlight, quick ? 1 : 4)
         points.push([inFlight, perSecond])
         notes.push(

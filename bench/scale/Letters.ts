@@ -2,26 +2,23 @@
 import { Context, DateTime, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { DeadLetterQueue } from "../../src/index.ts"
+import { fillLetters } from "../../test/layers/FilledLetters.ts"
 import { type Found, live, medianOf, type Urls } from "./World.ts"
 
-/** Of a year: one in a hundred waits, and a hundred of those are due. */
+/** Of a year: one in a hundred waits, and one in a hundred of those is due. */
 const fill = (from: number, to: number) =>
-  Effect.flatMap(
-    SqlClient,
-    (sql) => sql`
-      INSERT INTO dead_letter_queue (
-        id, kind, status, database, operation, saga, saga_version, saga_id, step, call, resources, fence,
-        error_type, error_message, created_at, due_at, resolved_at
-      )
-      SELECT
-        gen_random_uuid(), 'compensation',
-        CASE WHEN n % 100 = 0 THEN 'pending' WHEN n % 10 = 1 THEN 'discarded' ELSE 'resolved' END,
-        (ARRAY['postgres', 'neo4j', 'redis', 'qdrant'])[1 + n % 4], 'rollback_delete',
-        'Saga ' || n / 7 % 200, 1, 'filled ' || n, 'step', 0, ARRAY['resource ' || n], n,
-        'Refused', 'no', now() - n * interval '30 seconds',
-        CASE WHEN n % 10000 = 0 THEN now() - interval '1 minute' ELSE now() + interval '1 day' END,
-        CASE WHEN n % 100 = 0 THEN NULL ELSE now() - n * interval '30 seconds' END
-      FROM generate_series(${from}::int + 1, ${to}::int) AS n`
+  Effect.flatMap(SqlClient, (sql) =>
+    sql.unsafe(
+      fillLetters(from + 1, to, {
+        status: "CASE WHEN n % 100 = 0 THEN 'pending' WHEN n % 10 = 1 THEN 'discarded' ELSE 'resolved' END",
+        database: "(ARRAY['postgres', 'neo4j', 'redis', 'qdrant'])[1 + n % 4]",
+        saga: "'Saga ' || n / 7 % 200",
+        resource: "'resource ' || n",
+        createdAt: "now() - n * interval '30 seconds'",
+        dueAt: "CASE WHEN n % 10000 = 0 THEN now() - interval '1 minute' ELSE now() + interval '1 day' END",
+        resolvedAt: "CASE WHEN n % 100 = 0 THEN NULL ELSE now() - n * interval '30 seconds' END"
+      })
+    )
   )
 
 export const letters = (urls: Urls, quick: boolean): Effect.Effect<Found, unknown> =>

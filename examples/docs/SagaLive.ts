@@ -9,7 +9,7 @@ const greet = Saga.make("Greet", {
   steps: [],
   run: (name) => Effect.succeed(`hello ${name}`)
 })
-// REDIS_URL says which Redis. Any SqlClient will do, such as PgClient.layer of @effect/sql-pg.
+// REDIS_URL says which Redis. Any SqlClient will do, such as PostgresClient.layerConfig.
 const live = SagaLive.layerWith({ journal: "sql", lease: "10 seconds" }).pipe(
   Layer.provide([IoRedis.layerConfig, PgliteClient.layer])
 )

@@ -1,19 +1,10 @@
 /** What the contract of the guard asks of it. */
 import { Effect } from "effect"
 import { type Ending, type IdempotencyRequest, SagaGuard } from "effect-saga"
+import { fresh } from "./IdempotencyRequests.ts"
 
-let names = 0
-export const fresh = (what: string) => `${what}-${process.pid}-${Date.now()}-${++names}`
+export { derived as request, fresh } from "./IdempotencyRequests.ts"
 
-export const request = (changes: Partial<IdempotencyRequest> = {}): IdempotencyRequest => ({
-  saga: "Write",
-  sagaId: fresh("saga"),
-  key: fresh("key"),
-  derived: true,
-  fingerprint: "print",
-  resources: [fresh("resource")],
-  ...changes
-})
 export const result = (text: string): Ending => ({ _tag: "Result", text })
 
 /** Enters and ends at once: the recorded result, or "ran". */

@@ -8,6 +8,7 @@ import pg from "pg"
 import { migrate } from "../../src/layers/sql/Migrations.ts"
 import * as PgliteClient from "../../src/layers/sql/PgliteClient.ts"
 import { servers } from "../servers/inject.ts"
+import { fillLetters } from "./FilledLetters.ts"
 
 const { postgres } = servers()
 const database = `dead_letter_counts_${process.pid}`
@@ -21,16 +22,18 @@ const ownDatabase = Effect.promise(async () => {
 })
 
 const add = (from: number, to: number) =>
-  Effect.flatMap(
-    SqlClient,
-    (sql) => sql`
-      INSERT INTO dead_letter_queue (
-        id, kind, status, database, operation, saga, saga_version, saga_id, step, call, resources, fence,
-        error_type, error_message, created_at, due_at
-      )
-      SELECT gen_random_uuid(), 'compensation', 'pending', 'postgres', 'rollback_delete', 'Saga', 1, 'saga ' || n, 'step',
-        0, ARRAY['resource ' || n], n, 'Refused', 'no', now(), now()
-      FROM generate_series(${from}::int, ${to}::int) AS n`
+  Effect.flatMap(SqlClient, (sql) =>
+    sql.unsafe(
+      fillLetters(from, to, {
+        status: "'pending'",
+        database: "'postgres'",
+        saga: "'Saga'",
+        resource: "'resource ' || n",
+        createdAt: "now()",
+        dueAt: "now()",
+        resolvedAt: "NULL"
+      })
+    )
   )
 const said = Effect.flatMap(
   SqlClient,

@@ -7,6 +7,7 @@ import { type DeadLetterFilter, DeadLetterQueue } from "effect-saga"
 import pg from "pg"
 import * as SqlDeadLetterQueue from "../../src/layers/sql/SqlDeadLetterQueue.ts"
 import { servers } from "../servers/inject.ts"
+import { fillLetters } from "./FilledLetters.ts"
 
 const { postgres } = servers()
 const database = `dead_letters_${process.pid}`
@@ -28,19 +29,16 @@ const withClient = async <A>(url: string, use: (client: pg.Client) => Promise<A>
 }
 
 /** 20,000 entries of 200 sagas, 4 databases (one seldom fails) and 5,000 resources over a year, of which 200 wait. */
-const fill = `
-  INSERT INTO dead_letter_queue (
-    id, kind, status, database, operation, saga, saga_version, saga_id, step, call, resources, fence,
-    error_type, error_message, created_at, due_at, resolved_at
-  )
-  SELECT
-    gen_random_uuid(), 'compensation',
-    CASE WHEN n % 100 = 0 THEN 'pending' WHEN n % 10 = 1 THEN 'discarded' ELSE 'resolved' END,
-    CASE WHEN n % 61 = 0 THEN 'qdrant' ELSE (ARRAY['postgres', 'neo4j', 'redis'])[1 + n % 3] END, 'rollback_delete',
-    'Saga ' || n / 7 % 200, 1, 'filled ' || n, 'step', 0, ARRAY['resource ' || n / 3 % 5000], n,
-    'Refused', 'no', now() - n * interval '25 minutes', now() - n * interval '25 minutes',
-    CASE WHEN n % 100 = 0 THEN NULL ELSE now() - n * interval '25 minutes' END
-  FROM generate_series(1, 20000) AS n`
+const age = "now() - n * interval '25 minutes'"
+const fill = fillLetters(1, 20_000, {
+  status: "CASE WHEN n % 100 = 0 THEN 'pending' WHEN n % 10 = 1 THEN 'discarded' ELSE 'resolved' END",
+  database: "CASE WHEN n % 61 = 0 THEN 'qdrant' ELSE (ARRAY['postgres', 'neo4j', 'redis'])[1 + n % 3] END",
+  saga: "'Saga ' || n / 7 % 200",
+  resource: "'resource ' || n / 3 % 5000",
+  createdAt: age,
+  dueAt: age,
+  resolvedAt: `CASE WHEN n % 100 = 0 THEN NULL ELSE ${age} END`
+})
 
 interface PlanNode {
   readonly "Node Type": string

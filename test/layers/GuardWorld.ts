@@ -1,25 +1,17 @@
 /** Guards on the real Redis of the tests, and what is asked of them. */
 import { Context, Effect, Layer } from "effect"
-import { type Ending, type IdempotencyRequest, IoRedis, SagaGuard, SagaGuardRedis } from "effect-saga"
+import { type IdempotencyRequest, IoRedis, SagaGuard, SagaGuardRedis } from "effect-saga"
 import { Redis as Client } from "ioredis"
 import * as ComposedGuard from "../../src/layers/guard/ComposedGuard.ts"
 import * as RedisIdempotency from "../../src/layers/redis/RedisIdempotency.ts"
 import * as RedisLock from "../../src/layers/redis/RedisLock.ts"
+import { fresh } from "../contract/IdempotencyRequests.ts"
+import { result } from "../contract/SagaGuardRequests.ts"
 import { servers } from "../servers/inject.ts"
 
 export const url = servers().redis ?? ""
-let names = 0
-export const own = (what: string) => `${what}-${process.pid}-${++names}`
-export const request = (changes: Partial<IdempotencyRequest> = {}): IdempotencyRequest => ({
-  saga: "Write",
-  sagaId: own("saga"),
-  key: own("key"),
-  derived: false,
-  fingerprint: "print",
-  resources: [own("r")],
-  ...changes
-})
-export const result = (text: string): Ending => ({ _tag: "Result", text })
+export { callers as request, fresh as own } from "../contract/IdempotencyRequests.ts"
+export { result } from "../contract/SagaGuardRequests.ts"
 export type Guard = SagaGuard["Service"]
 
 /** Each is a process of its own to Redis. */
@@ -54,7 +46,7 @@ export const serve = (
 ) =>
   Effect.scoped(
     Effect.gen(function* () {
-      const admission = yield* guard.enter({ ...one, sagaId: own("saga") })
+      const admission = yield* guard.enter({ ...one, sagaId: fresh("saga") })
       if (admission._tag === "Replayed") return admission.result
       yield* work
       yield* admission.commit(result(text))

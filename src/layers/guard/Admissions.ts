@@ -20,7 +20,7 @@ export const locked = (request: IdempotencyRequest): ReadonlyArray<string> =>
  */
 export const unrecorded = (
   request: IdempotencyRequest,
-  lease: Pick<Lease, "remaining">,
+  lease: Lease,
   ending: Ending,
   error: unknown
 ): Effect.Effect<boolean, OutcomeUnknown> =>

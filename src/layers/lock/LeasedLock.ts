@@ -4,13 +4,13 @@
  * Within a process the waiters queue in the order of arrival and only the first asks the store. It sleeps until a
  * release is announced, or until the lease in its way must have ended; it never polls.
  */
-import { Clock, Deferred, Duration, Effect, type Latch, Metric, Random, Scope } from "effect"
+import { Clock, Duration, Effect, type Latch, Metric, Random, Scope } from "effect"
 import { LockError, LockStoreError } from "../../schema/LockError.ts"
 import { resourceNames } from "../../schema/Resource.ts"
 import type { DistributedLock, Lease } from "../../services/DistributedLock.ts"
 import { Ids } from "../../services/Ids.ts"
 import { lockAcquisitionDuration } from "../../services/Metrics.ts"
-import { type HeldLease, lockLost, makeLeaseKeeper, onLost } from "./Leases.ts"
+import { type HeldLease, leaseOf, makeLeaseKeeper } from "./Leases.ts"
 import { lockTimeout, makeTurns } from "./Turns.ts"
 import { withLock } from "./WithLock.ts"
 
@@ -102,19 +102,7 @@ export const makeLeasedLock = Effect.fnUntraced(function* (
       )
     ).pipe(Effect.onError(() => giveUp))
     yield* Metric.update(lockAcquisitionDuration, (clock.currentTimeMillisUnsafe() - start) / 1000)
-    return {
-      resources,
-      token: held.token,
-      fence: held.fence,
-      exclusive: true,
-      remaining: Effect.sync(() => Duration.millis(Math.max(0, held.deadline - clock.currentTimeMillisUnsafe()))),
-      lost: Deferred.await(held.lost),
-      onLost: onLost(held),
-      advance: (atLeast = 0) =>
-        Effect.flatMap(Effect.mapError(store.advance(resources, held.token, atLeast), storeError), (fence) =>
-          fence === undefined ? Effect.fail(lockLost(held)) : Effect.succeed(fence)
-        )
-    }
+    return leaseOf(held, clock, (atLeast) => Effect.mapError(store.advance(resources, held.token, atLeast), storeError))
   })
 
   return { acquire, withLock: withLock(acquire) }

@@ -1,5 +1,5 @@
 /** Leases that have to be renewed: one fiber per lock renews them all and notices those that are lost. */
-import { Clock, Deferred, Duration, Effect, Latch, type Scope } from "effect"
+import { Clock, Duration, Effect, Latch, type Scope } from "effect"
 import { LockError, LockLost } from "../../schema/LockError.ts"
 import type { Lease } from "../../services/DistributedLock.ts"
 
@@ -7,7 +7,6 @@ export interface HeldLease {
   readonly resources: ReadonlyArray<string>
   readonly token: string
   readonly fence: number
-  readonly lost: Deferred.Deferred<never, LockError>
   /** Its loss, and who is told of it. */
   loss: LockError | undefined
   readonly listeners: Set<(error: LockError) => void>
@@ -33,20 +32,37 @@ export interface LeaseKeeper {
   readonly deadline: (asked: number) => number
 }
 
-/** As a lease offers it. */
-export const onLost =
-  (held: HeldLease): NonNullable<Lease["onLost"]> =>
-  (listener) => {
-    if (held.loss === undefined) held.listeners.add(listener)
-    else listener(held.loss)
-    return () => void held.listeners.delete(listener)
-  }
-
 /** What two clocks may drift apart during a lease: 1 %, and 2 ms for the rounding of its start. */
 const drift = (lease: number) => lease * 0.01 + 2
 
 export const lockLost = (lease: { readonly resources: ReadonlyArray<string>; readonly fence: number }) =>
   new LockError({ reason: new LockLost({ resource: lease.resources.join(", "), fence: lease.fence }) })
+
+/** A held lease as its holder sees it. `advance` gives undefined when it is not ours any more. */
+export const leaseOf = (
+  held: HeldLease,
+  clock: Clock.Clock,
+  advance: (atLeast: number) => Effect.Effect<number | undefined, LockError>
+): Lease => {
+  const onLost = (listener: (error: LockError) => void) => {
+    if (held.loss === undefined) held.listeners.add(listener)
+    else listener(held.loss)
+    return () => void held.listeners.delete(listener)
+  }
+  return {
+    resources: held.resources,
+    token: held.token,
+    fence: held.fence,
+    exclusive: true,
+    remaining: Effect.sync(() => Duration.millis(Math.max(0, held.deadline - clock.currentTimeMillisUnsafe()))),
+    lost: Effect.callback((resume) => Effect.sync(onLost((error) => resume(Effect.fail(error))))),
+    onLost,
+    advance: (atLeast = 0) =>
+      Effect.flatMap(advance(atLeast), (fence) =>
+        fence === undefined ? Effect.fail(lockLost(held)) : Effect.succeed(fence)
+      )
+  }
+}
 
 /**
  * `renew` says whether the lease is still ours. One failed renewal is no loss: the local deadline is, or the store's
@@ -74,7 +90,6 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
     forget(lease)
     const error = lockLost(lease)
     lease.loss = error
-    Deferred.doneUnsafe(lease.lost, Effect.fail(error))
     for (const listener of lease.listeners) listener(error)
   }
   const renewOne = Effect.fnUntraced(function* (lease: HeldLease) {
@@ -125,7 +140,6 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
       resources,
       token,
       fence,
-      lost: Deferred.makeUnsafe(),
       loss: undefined,
       listeners: new Set(),
       deadline: deadline(asked),

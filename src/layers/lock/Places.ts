@@ -33,11 +33,13 @@ export const makePlaces = <P extends Place>(): Places<P> => {
       }
     },
     leave: (place) => {
+      let was = false
       for (const resource of place.resources) {
         const queue = queues.get(resource)
-        queue?.delete(place)
+        if (queue?.delete(place)) was = true
         if (queue?.size === 0) queues.delete(resource)
       }
+      if (!was) return
       for (const resource of place.resources) {
         const next = first(resource)
         if (next !== undefined && isFirst(next)) next.changed.openUnsafe()

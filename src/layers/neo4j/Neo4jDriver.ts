@@ -1,6 +1,7 @@
 /** `Neo4j` over neo4j-driver 6: a pooled session for each statement, and no retries but the saga's own. */
-import { Config, Effect, Layer, Option, Redacted, Schema } from "effect"
+import { Config, Effect, Layer, Option, Redacted } from "effect"
 import { Neo4j, Neo4jError } from "../../services/Neo4j.ts"
+import { poolSize } from "../PoolSize.ts"
 
 export interface Options {
   /** Such as `bolt://127.0.0.1:7687` or `neo4j://cluster`. */
@@ -76,14 +77,12 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
 export const layer = (options: Options): Layer.Layer<Neo4j> => Layer.effect(Neo4j, make(options))
 
-const PoolSize = Schema.NumberFromString.check(Schema.isInt(), Schema.isBetween({ minimum: 1, maximum: 10_000 }))
-
 /** From `NEO4J_URL`, `NEO4J_USER` and `NEO4J_PASSWORD` if the server asks for them, and `NEO4J_POOL_SIZE` (100). */
 export const layerConfig: Layer.Layer<Neo4j, Config.ConfigError> = Layer.unwrap(
   Effect.map(
     Config.all({
       url: Config.String("NEO4J_URL"),
-      poolSize: Config.schema(PoolSize, "NEO4J_POOL_SIZE").pipe(Config.withDefault(100)),
+      poolSize: poolSize("NEO4J_POOL_SIZE", 100),
       user: Config.option(Config.String("NEO4J_USER")),
       password: Config.option(Config.Redacted("NEO4J_PASSWORD"))
     }),

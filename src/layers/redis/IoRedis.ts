@@ -8,14 +8,13 @@
  * more, so scripts must bear being run twice. Subscriptions come back by themselves, and then deliver one message with
  * the empty text: what was published in between is lost.
  *
- * Commands of one turn of the event loop leave together, in one write: as ioredis' own `enableAutoPipelining` has it, for
- * a third of its time.
+ * Commands of one turn of the event loop leave together, in one write. ioredis' own `enableAutoPipelining` does that too,
+ * but makes a pipeline and waits a turn even for a command that is alone.
  *
  * **Gotchas**
  *
  * The layer fails when Redis cannot be reached while it is built; afterwards it reconnects for as long as it lives.
  */
-import { hash } from "node:crypto"
 import { Config, Effect, Layer, Option, Redacted } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { Redis as Client, RedisOptions } from "ioredis"
@@ -76,9 +75,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
   }
 
   const client = yield* open()
-  const send = sendOn(client)
-  const redis = yield* Redis.make({
-    send,
+  return yield* Redis.make({
+    send: sendOn(client),
     connect: Effect.map(
       Effect.tryPromise({
         try: async () => {
@@ -106,7 +104,6 @@ const make = Effect.fnUntraced(function* (options: Options) {
       return Effect.never
     })
   })
-  return { ...redis, eval: evalBy(send) }
 })
 
 /** Holds back what is written until the end of this turn, that it leaves in one system call. */
@@ -123,26 +120,6 @@ const gathering = (client: Client) => {
     })
   }
 }
-
-const digests = new WeakMap<object, string>()
-const digestOf = (script: { readonly lua: string }): string => {
-  const known = digests.get(script) ?? hash("sha1", script.lua)
-  digests.set(script, known)
-  return known
-}
-const isUnknownScript = (error: Redis.RedisError) => String(error.cause).includes("NOSCRIPT")
-
-/** By its digest, which needs no asking; a Redis that does not know the script gets it with the call. */
-const evalBy =
-  (send: Redis.Redis["Service"]["send"]): Redis.Redis["Service"]["eval"] =>
-  (script) =>
-  (...params) => {
-    const args = script.params(...params).map(String)
-    const keys = String(script.numberOfKeys(...params))
-    return Effect.catch(send("EVALSHA", digestOf(script), keys, ...args), (error) =>
-      isUnknownScript(error) ? send("EVAL", script.lua, keys, ...args) : Effect.fail(error)
-    )
-  }
 
 /** Redis' reply to a command has the type its caller expects of that command: the one cast of this module. */
 const reply = <A>(answer: Promise<unknown>): Promise<A> => answer as Promise<A>

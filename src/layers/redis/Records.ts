@@ -38,11 +38,11 @@ export const readMarks = (texts: Iterable<string>): Effect.Effect<ReadonlyArray<
 /** A record that a repeat can be served from. */
 export type Landed = Extract<Found, readonly ["text" | "served", ...ReadonlyArray<string>]>
 
+/** What is found under a key, be it of use or not. */
+export type Present = Exclude<Found, readonly ["none"]>
+
 /** What a found record means for this request. */
-export const served = (
-  request: IdempotencyRequest,
-  found: Exclude<Found, readonly ["none"]>
-): Effect.Effect<string, IdempotencyError> => {
+export const served = (request: IdempotencyRequest, found: Present): Effect.Effect<string, IdempotencyError> => {
   const { key } = request
   if (found[0] === "unreadable") {
     return Effect.fail(new IdempotencyError({ reason: new RecordUnreadable({ key, problem: found[1] }) }))

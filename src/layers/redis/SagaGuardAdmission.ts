@@ -1,11 +1,11 @@
 /** An admission of the fused guard from when its lock is held: its lease, its commit, and its release. */
-import { Cause, type Clock, Deferred, Duration, Effect, Exit, Scope } from "effect"
+import { Cause, type Clock, type Duration, Effect, Exit, Scope } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { OpenMark } from "../../services/Idempotency.ts"
 import type { Admission } from "../../services/SagaGuard.ts"
 import { brief, unrecorded } from "../guard/Admissions.ts"
 import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
-import { type LeaseKeeper, lockLost as leaseLost, onLost } from "../lock/Leases.ts"
+import { type LeaseKeeper, leaseOf } from "../lock/Leases.ts"
 import type { LockNode } from "./LockNode.ts"
 import { type Landed, lockLost, storeError } from "./Records.ts"
 import * as Scripts from "./SagaGuardScripts.ts"
@@ -70,23 +70,13 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
           Effect.sync(() => left(undefined))
         )
       })
-      const remaining = Effect.sync(() => Duration.millis(Math.max(0, held.deadline - clock.currentTimeMillisUnsafe())))
+      const lease = leaseOf(held, clock, (atLeast) =>
+        Effect.mapError(node.advance(names, token, atLeast), lockStoreError)
+      )
       return {
         _tag: "Admitted",
         abandoned,
-        lease: {
-          resources: names,
-          token,
-          fence,
-          exclusive: true,
-          remaining,
-          lost: Deferred.await(held.lost),
-          onLost: onLost(held),
-          advance: (atLeast = 0) =>
-            Effect.flatMap(Effect.mapError(node.advance(names, token, atLeast), lockStoreError), (next) =>
-              next === undefined ? Effect.fail(leaseLost(held)) : Effect.succeed(next)
-            )
-        },
+        lease,
         commit: Effect.fnUntraced(function* (ending) {
           if (state === "running") {
             state = "ending"
@@ -97,7 +87,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
           // Asking again changes nothing, so it is also how a lost reply is read back.
           const stored = yield* Effect.result(Effect.catch(end, () => Effect.retry(end, brief)))
           if (stored._tag === "Failure") {
-            return yield* unrecorded(request, { remaining }, ending, storeError(stored.failure))
+            return yield* unrecorded(request, lease, ending, storeError(stored.failure))
           }
           if (stored.success === 0) return yield* lockLost(request, fence)
           const recorded = ending._tag !== "Nothing" && request.replay !== false

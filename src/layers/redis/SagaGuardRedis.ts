@@ -34,7 +34,7 @@ import { makePlaces, type Place } from "../lock/Places.ts"
 import { lockTimeout } from "../lock/Turns.ts"
 import { makeLockNode } from "./LockNode.ts"
 import { listening } from "./LockWaiters.ts"
-import { type Landed, readMarks, served, storeError } from "./Records.ts"
+import { type Landed, type Present, readMarks, served, storeError } from "./Records.ts"
 import * as RedisIdempotency from "./RedisIdempotency.ts"
 import { tagOf } from "./RedisKeys.ts"
 import * as RedisLock from "./RedisLock.ts"
@@ -83,8 +83,8 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   }
   yield* Effect.forkScoped(listening(redis, wake), { startImmediately: true })
 
-  const replayed = (request: IdempotencyRequest, landed: Parameters<typeof served>[1]) =>
-    Effect.map(served(request, landed), (result) => ({ _tag: "Replayed", result }) as const)
+  const replayed = (request: IdempotencyRequest, found: Present) =>
+    Effect.map(served(request, found), (result) => ({ _tag: "Replayed", result }) as const)
   const lookup = (request: IdempotencyRequest) =>
     Effect.map(idempotency.lookup(request), (result) =>
       result === undefined ? undefined : ({ _tag: "Replayed", result } as const)

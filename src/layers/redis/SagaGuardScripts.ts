@@ -34,7 +34,7 @@ const numberOfKeys = (entry: Entry) => entry.keys.length
 /** How long whoever lost the reply to its end may ask again; longer than any client tries. */
 const TRACE_LIVES = 60_000
 
-/** The arguments come as one JSON array, which costs less than one by one; its first says how many resources are locked. */
+/** The arguments come as one JSON array, and keep their types; the first says how many resources are locked. */
 const ARGUMENTS = `
 local A = cjson.decode(ARGV[1])
 local last = 2 + 3 * A[1]

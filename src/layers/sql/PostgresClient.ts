@@ -8,9 +8,10 @@
  * asked for, which makes reads twice as fast and durable writes a third slower (docs/performance.md).
  */
 import type { PgClient } from "@effect/sql-pg"
-import { Config, Effect, Layer, type Redacted, Schema } from "effect"
+import { Config, Effect, Layer, type Redacted } from "effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { poolSize } from "../PoolSize.ts"
 
 export interface Options {
   /** Such as `postgresql://user:password@host:5432/database`. */
@@ -38,14 +39,12 @@ export const layer = ({
     )
   )
 
-const PoolSize = Schema.NumberFromString.check(Schema.isInt(), Schema.isBetween({ minimum: 1, maximum: 10_000 }))
-
 /** From `DATABASE_URL`, `POSTGRES_POOL_SIZE` (10) and `POSTGRES_PIPELINING` (false). */
 export const layerConfig: Layer.Layer<PgClient.PgClient | SqlClient, Config.ConfigError | SqlError> = Layer.unwrap(
   Effect.map(
     Config.all({
       url: Config.Redacted("DATABASE_URL"),
-      poolSize: Config.schema(PoolSize, "POSTGRES_POOL_SIZE").pipe(Config.withDefault(10)),
+      poolSize: poolSize("POSTGRES_POOL_SIZE", 10),
       pipelining: Config.Boolean("POSTGRES_PIPELINING").pipe(Config.withDefault(false))
     }),
     layer

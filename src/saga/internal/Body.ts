@@ -1,5 +1,5 @@
 /** Running a saga's program: until it ends, its lease is lost, or its time is up before its point of no return. */
-import { type Context, Effect, Exit, Fiber } from "effect"
+import { type Context, Effect, Exit } from "effect"
 import { SagaTimeout } from "../../schema/SagaError.ts"
 import type { Lease } from "../../services/DistributedLock.ts"
 import type { Erased } from "./Definition.ts"
@@ -7,6 +7,7 @@ import type { Frame } from "./Frame.ts"
 import { whenIdle } from "./Idle.ts"
 import type { SagaDefinition } from "./Request.ts"
 import { Running } from "./Running.ts"
+import { stoppable } from "./Stoppable.ts"
 
 /** Everything that `run` began has ended when this does; uninterruptible but for `restore`. */
 export const runBody = Effect.fnUntraced(function* (
@@ -30,8 +31,7 @@ export const runBody = Effect.fnUntraced(function* (
   return exit
 })
 
-const atOnce = { startImmediately: true } as const
-
+/** Until it ends, the lease is lost, or its time is up before the point of no return. */
 const contend = (saga: SagaDefinition, payload: unknown, frame: Frame, lease: Lease): Erased => {
   const body = Effect.provideService(
     Effect.suspend(() => saga.run(payload)),
@@ -39,8 +39,9 @@ const contend = (saga: SagaDefinition, payload: unknown, frame: Frame, lease: Le
     frame
   )
   const limit = saga.timeout
-  const stops: Array<Erased> = []
-  if (lease.exclusive && lease.onLost === undefined) stops.push(lease.lost)
+  const onLost = lease.exclusive ? lease.onLost : undefined
+  const stops: Array<Effect.Effect<never, unknown>> = []
+  if (lease.exclusive && onLost === undefined) stops.push(lease.lost)
   if (limit !== undefined) {
     stops.push(
       Effect.andThen(
@@ -51,34 +52,15 @@ const contend = (saga: SagaDefinition, payload: unknown, frame: Frame, lease: Le
       )
     )
   }
-  return Effect.flatMap(
-    Effect.forkChild(body, atOnce),
-    (fiber) => fiber.pollUnsafe() ?? unlessStopped(fiber, stops, lease.exclusive ? lease.onLost : undefined)
-  )
-}
-
-/** Whatever stops it, the body has ended when this does. */
-const unlessStopped = (
-  body: Fiber.Fiber<unknown, unknown>,
-  stops: ReadonlyArray<Erased>,
-  onLost: Lease["onLost"]
-): Erased =>
-  Effect.contextWith((context: Context.Context<never>) =>
-    Effect.callback<unknown, unknown>((resume) => {
-      let stopped: Exit.Exit<unknown, unknown> | undefined
-      const stop = (exit: Exit.Exit<unknown, unknown>) => {
-        stopped ??= exit
-        body.interruptUnsafe()
-      }
+  return Effect.contextWith((context: Context.Context<never>) =>
+    stoppable(body, (stop) => {
       const fibers = stops.map((one) => Effect.runForkWith(context)(one))
       for (const fiber of fibers) fiber.addObserver(stop)
       const ignore = onLost?.((error) => stop(Exit.fail(error)))
-      body.addObserver((exit) => {
-        const end = stopped ?? exit
+      return () => {
         ignore?.()
         for (const fiber of fibers) fiber.interruptUnsafe()
-        resume(end)
-      })
-      return Effect.asVoid(Fiber.interrupt(body))
+      }
     })
   )
+}

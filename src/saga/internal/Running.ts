@@ -16,7 +16,7 @@ import { leave, whenIdle } from "./Idle.ts"
 import { intend, intent, noteDone, noteFailed, opened, pivot } from "./Intent.ts"
 import { park } from "./Park.ts"
 import { recall } from "./Replay.ts"
-import { spanned } from "./Spans.ts"
+import { spannedCall } from "./Spans.ts"
 import { undo } from "./Undo.ts"
 
 /** The saga, or nested saga, whose `run` this fiber is in. */
@@ -111,7 +111,7 @@ const callUndoable = (
   const prepare = begun.again ? undefined : definition.prepare
   const whole =
     prepare === undefined ? execute : prepared(root, { ...settings, kind: "prepare" }, call, prepare, execute)
-  return Effect.onExit(traced(whole, fiber, root, "step", call), (exit) => {
+  return Effect.onExit(spannedCall(whole, fiber, root, "step", call), (exit) => {
     if (exit._tag === "Success") {
       call.output = Option.some(exit.value)
       noteDone(root, call, exit.value)
@@ -138,20 +138,6 @@ const prepared = (
     return execute
   })
 }
-
-const traced = (
-  effect: Erased,
-  fiber: Fiber.Fiber<unknown, unknown>,
-  root: Root,
-  kind: "step" | "saga",
-  { definition, number }: { readonly definition: Definition; readonly number: number }
-): Erased =>
-  spanned(effect, fiber.context, `${kind} ${definition.name}`, () => ({
-    saga: root.saga,
-    sagaId: root.sagaId,
-    step: definition.name,
-    call: number
-  }))
 
 /** A typed error that says so, or a refusal by the store's floor; interruption, defects and timeouts prove nothing. */
 const provesUntouched = (step: UndoableStep, cause: Cause.Cause<unknown>): boolean => {
@@ -208,7 +194,7 @@ const callRetriable = (
         root.parked.push(id)
         root.books.note({ _tag: "Parked", call: number })
       })
-    return traced(start, fiber, root, "step", call).pipe(
+    return spannedCall(start, fiber, root, "step", call).pipe(
       Effect.tap(() => done),
       Effect.onInterrupt(() => (root.pivoted && root.aborted === undefined ? parkIt(Cause.interrupt()) : Effect.void)),
       Effect.catchCause((cause) => {
@@ -270,7 +256,8 @@ const callNested = (
             duration: limit,
             orElse: () => Effect.fail(new StepTimeout({ step: definition.name, after: limit }))
           })
-    return Effect.onExit(traced(inner, fiber, root, "saga", nested), (exit) => {
+    const logged = Effect.annotateLogs(inner, { step: definition.name })
+    return Effect.onExit(spannedCall(logged, fiber, root, "saga", nested), (exit) => {
       if (exit._tag === "Success") {
         nested.output = Option.some(exit.value)
         noteDone(root, nested, exit.value)

@@ -1,5 +1,7 @@
 /** Spans, made when somebody can see them: when a tracer has been provided. */
 import { Context, Effect, Tracer } from "effect"
+import type { Definition, Erased } from "./Definition.ts"
+import type { Root } from "./Frame.ts"
 
 /** By its key alone: the reference has a default, whose spans nobody sees. */
 const Provided = Context.Service<Tracer.Tracer>(Tracer.TracerKey)
@@ -13,3 +15,17 @@ export const spanned = <A, E, R>(
   Context.getOrUndefined(context, Provided) === undefined
     ? effect
     : Effect.withSpan(effect, name, { captureStackTrace: false, attributes: attributes() })
+
+export const spannedCall = (
+  effect: Erased,
+  { context }: { readonly context: Context.Context<never> },
+  root: Root,
+  kind: "step" | "saga" | "compensation",
+  { definition, number }: { readonly definition: Definition; readonly number: number }
+): Erased =>
+  spanned(effect, context, `${kind} ${definition.name}`, () => ({
+    saga: root.saga,
+    sagaId: root.sagaId,
+    step: definition.name,
+    call: number
+  }))

@@ -7,7 +7,7 @@ import { attempts } from "./Attempts.ts"
 import type { Erased } from "./Definition.ts"
 import { type Call, type Failure, type Frame, isNested, type Root, refusedFloor, toUndo } from "./Frame.ts"
 import { park } from "./Park.ts"
-import { spanned } from "./Spans.ts"
+import { spannedCall } from "./Spans.ts"
 
 /**
  * Undoes what the frame's calls may have left. It begins by drawing a fresh fence, so that a write of this saga that
@@ -64,14 +64,7 @@ export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): E
     const floor = refusedFloor(error)
     return floor === undefined ? Effect.fail(error) : aboveFloor(root, floor, compensate)
   })
-  return Effect.withFiber((fiber) =>
-    spanned(settled, fiber.context, `compensation ${step.name}`, () => ({
-      saga: root.saga,
-      sagaId: root.sagaId,
-      step: step.name,
-      call: call.number
-    }))
-  )
+  return Effect.withFiber((fiber) => spannedCall(settled, fiber, root, "compensation", call))
 }
 
 /**

@@ -1,9 +1,7 @@
-/**
- * Time limits of the attempts of one saga. Each attempt runs in a fiber of its own, so that it can be stopped alone; one
- * timer serves them all, and it is started only for an attempt that does not end at once.
- */
-import { Clock, Context, Duration, Effect, Fiber } from "effect"
+/** Time limits of the attempts of one saga: one timer serves them all, and is started for those that do not end at once. */
+import { Clock, Context, Duration, Effect, Exit, type Fiber } from "effect"
 import type { Erased } from "./Definition.ts"
+import { stoppable } from "./Stoppable.ts"
 
 export interface Watch {
   /** Interrupted when the limit has passed, and failed with what `expired` gives once it has ended. */
@@ -13,13 +11,10 @@ export interface Watch {
 }
 
 interface Watched {
-  readonly fiber: Fiber.Fiber<unknown, unknown>
   /** By the clock, in milliseconds. */
   readonly until: number
-  expired: boolean
+  readonly expire: () => void
 }
-
-const atOnce = { startImmediately: true } as const
 
 export const makeWatch = (context: Context.Context<never>): Watch => {
   const clock = Context.get(context, Clock.Clock)
@@ -31,6 +26,9 @@ export const makeWatch = (context: Context.Context<never>): Watch => {
   const stop = () => {
     timer?.fiber.interruptUnsafe()
     timer = undefined
+  }
+  const rest = () => {
+    if (running.size === 0 && !more) stop()
   }
   const wakeAt = (at: number) => {
     if (at === Number.POSITIVE_INFINITY || (timer !== undefined && timer.at <= at)) return
@@ -44,32 +42,26 @@ export const makeWatch = (context: Context.Context<never>): Watch => {
     let next = Number.POSITIVE_INFINITY
     for (const one of running) {
       if (one.until > now) next = Math.min(next, one.until)
-      else if (!one.expired) {
-        one.expired = true
-        one.fiber.interruptUnsafe()
-      }
+      else one.expire()
     }
     wakeAt(next)
   }
-  const watch = (fiber: Fiber.Fiber<unknown, unknown>, limit: Duration.Duration, expired: () => unknown): Erased =>
-    Effect.callback<unknown, unknown>((resume) => {
-      const one: Watched = { fiber, until: clock.currentTimeMillisUnsafe() + Duration.toMillis(limit), expired: false }
-      running.add(one)
-      wakeAt(one.until)
-      fiber.addObserver((exit) => {
-        running.delete(one)
-        if (running.size === 0 && !more) stop()
-        resume(one.expired ? Effect.fail(expired()) : exit)
-      })
-      return Effect.asVoid(Fiber.interrupt(fiber))
-    })
 
   return {
     limit: (effect, limit, expired) =>
-      Effect.flatMap(Effect.forkChild(effect, atOnce), (fiber) => fiber.pollUnsafe() ?? watch(fiber, limit, expired)),
+      stoppable(effect, (end) => {
+        const until = clock.currentTimeMillisUnsafe() + Duration.toMillis(limit)
+        const one: Watched = { until, expire: () => end(Exit.fail(expired())) }
+        running.add(one)
+        wakeAt(until)
+        return () => {
+          running.delete(one)
+          rest()
+        }
+      }),
     expectMore: (expected) => {
       more = expected
-      if (running.size === 0 && !more) stop()
+      rest()
     }
   }
 }
