@@ -1,6 +1,6 @@
 /** What errors say, and how keys, hashes and payloads are made. */
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit } from "effect"
+import { Duration } from "effect"
 import {
   CompensationError,
   DeadLetterError,
@@ -75,23 +75,17 @@ describe("an error says what was wrong", () => {
 })
 
 describe("canonical JSON", () => {
-  it.effect("is the same whatever the order of members, and refuses what JSON cannot carry", () =>
-    Effect.gen(function* () {
-      const forms = [
-        { b: [1, { d: null, c: "ü" }], a: 1 },
-        { a: 1, b: [1, { c: "ü", d: null }] }
-      ]
-      const [one, other] = yield* Effect.forEach(forms, canonicalJson)
-      assert.strictEqual(one, other)
-      assert.strictEqual(yield* canonicalJson(undefined), "null")
-      const cycle: Record<string, unknown> = {}
-      cycle.self = cycle
-      for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, "\ud800", cycle, 1n]) {
-        const exit = yield* Effect.exit(canonicalJson(bad))
-        assert.isTrue(Exit.isFailure(exit), String(typeof bad))
-      }
-    })
-  )
+  it("is the same whatever the order of members, and refuses what JSON cannot carry", () => {
+    const one = canonicalJson({ b: [1, { d: null, c: "ü" }], a: 1 })
+    assert.isString(one)
+    assert.strictEqual(one, canonicalJson({ a: 1, b: [1, { c: "ü", d: null }] }))
+    assert.strictEqual(canonicalJson(undefined), "null")
+    const cycle: Record<string, unknown> = {}
+    cycle.self = cycle
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, "\ud800", cycle, 1n]) {
+      assert.instanceOf(canonicalJson(bad), IdempotencyError, String(typeof bad))
+    }
+  })
 })
 
 describe("keys and names", () => {

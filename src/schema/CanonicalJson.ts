@@ -3,17 +3,14 @@
  * nor the process decides whether two requests are the same.
  */
 import canonicalize from "canonicalize"
-import { Effect } from "effect"
 import { IdempotencyError, InvalidKey } from "./IdempotencyError.ts"
 
-/** Fails with `InvalidKey` for what JSON cannot carry: NaN, infinities, lone surrogates, cycles, bigints. */
-export const canonicalJson = (encoded: unknown): Effect.Effect<string, IdempotencyError> =>
-  Effect.try({
-    try: () => canonicalize(encoded) ?? "null",
-    catch: (cause) =>
-      new IdempotencyError({
-        reason: new InvalidKey({
-          problem: `the payload has no canonical JSON form: ${cause instanceof Error ? cause.message : String(cause)}`
-        })
-      })
-  })
+/** The form, or `InvalidKey` for what JSON cannot carry: NaN, infinities, lone surrogates, cycles, bigints. */
+export const canonicalJson = (encoded: unknown): string | IdempotencyError => {
+  try {
+    return canonicalize(encoded) ?? "null"
+  } catch (cause) {
+    const problem = `the payload has no canonical JSON form: ${cause instanceof Error ? cause.message : String(cause)}`
+    return new IdempotencyError({ reason: new InvalidKey({ problem }) })
+  }
+}

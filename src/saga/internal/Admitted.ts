@@ -2,7 +2,7 @@
  * The run of an admitted saga and its end. Its journal is opened before its first call; what stands in the way of that is
  * settled first.
  */
-import { Cause, Effect, Exit, type Scope } from "effect"
+import { Cause, Context, Effect, Exit, type Scope } from "effect"
 import type { JournalRecord } from "../../schema/Journal.ts"
 import type { JournalError } from "../../schema/JournalError.ts"
 import { LockError, ResourceUnsettled } from "../../schema/LockError.ts"
@@ -12,57 +12,83 @@ import { runBody } from "./Body.ts"
 import { makeBooks, type Unopened } from "./Books.ts"
 import { type Admitted, commitSuccess, endFailure, type Receipt } from "./Ending.ts"
 import { advance, fenceSource } from "./Fences.ts"
-import type { Root } from "./Frame.ts"
+import type { Frame, Root } from "./Frame.ts"
 import { findKnown } from "./Known.ts"
 import { parkAbandoned } from "./Park.ts"
-import { readRecord, type SagaDefinition } from "./Request.ts"
-import { makeRoot, outermost } from "./Root.ts"
+import { type Request, readRecord, type SagaDefinition } from "./Request.ts"
+import { outermost, rootIn } from "./Root.ts"
 import type { Services } from "./Services.ts"
 import { settle } from "./Settle.ts"
 
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
-interface Entry extends Admitted {
+/** Who asks to be admitted. */
+export interface Entering {
+  readonly saga: SagaDefinition
+  readonly payload: unknown
+  readonly request: Request
+  /** What the saga's steps see. */
+  readonly context: Context.Context<Services>
   readonly scope: Scope.Scope
   readonly restore: Restore
-  /** The sagas whose steps this fiber has the services of. */
-  readonly atHand: ReadonlyArray<SagaDefinition>
 }
 
+interface Entry extends Entering, Admitted {}
+
 /** Must be called uninterruptible; only the run itself is restored. */
-export const runAdmitted = Effect.fnUntraced(function* (
-  entry: Entry
-): Effect.fn.Return<Receipt<unknown>, unknown, Services> {
-  const { admission, payload, request, restore, saga, scope } = entry
-  const journal = yield* SagaJournal
-  const { fence } = admission.lease
-  const served = journal.keeps ? yield* servedBefore(entry, journal) : undefined
-  if (served !== undefined) return served
-  const context = yield* Effect.context<Services>()
+export const runAdmitted = (entry: Entry): Effect.Effect<Receipt<unknown>, unknown, Services> => {
+  const { admission, context, payload, request, restore, saga, scope } = entry
+  const journal = Context.get(context, SagaJournal)
+  const { lease } = admission
   const opening: Unopened["open"] = (records) =>
     Effect.map(Effect.provideContext(open(entry, journal, records), context), (opened) => {
       root.fence = opened.fence
       return opened
     })
-  const root: Root = yield* makeRoot(saga, {
+  const root: Root = rootIn(context, saga, {
     sagaId: request.sagaId,
     resources: request.resources,
-    fence,
-    freshFence: fenceSource(yield* DistributedLock, admission.lease, request.resources, scope),
-    books: makeBooks(journal, request, fence, journal.keeps ? { open: opening } : undefined),
+    fence: lease.fence,
+    freshFence: fenceSource(Context.get(context, DistributedLock), lease, request.resources, scope),
+    books: makeBooks(journal, request, lease.fence, journal.keeps ? { open: opening } : undefined),
     replay: undefined
   })
-  for (const mark of admission.abandoned) {
+  const frame = outermost(root, saga)
+  const running = Effect.suspend(() =>
+    Effect.flatMap(runBody(saga, payload, frame, lease, context, restore), (exit) => ended(entry, frame, exit))
+  )
+  return admission.abandoned.length === 0
+    ? running
+    : Effect.flatMap(afterOthers(entry, root, journal), (served) =>
+        served === undefined ? running : Effect.succeed(served)
+      )
+}
+
+const ended = (
+  entry: Entry,
+  frame: Frame,
+  exit: Exit.Exit<unknown, unknown>
+): Effect.Effect<Receipt<unknown>, unknown, Services> => {
+  const { root } = frame
+  if (!root.books.isOpen()) {
+    return Effect.andThen(
+      openAtEnd(entry, root, exit),
+      Effect.suspend(() => ended(entry, frame, exit))
+    )
+  }
+  if (root.aborted !== undefined) return endFailure(entry, frame, Cause.fail(root.aborted))
+  return Exit.isSuccess(exit) ? commitSuccess(entry, frame, exit.value) : endFailure(entry, frame, exit.cause)
+}
+
+/** Sagas whose owner is gone were open on the resources: one may be this very request, which had ended then. */
+const afterOthers = Effect.fnUntraced(function* (entry: Entry, root: Root, journal: SagaJournal) {
+  const served = journal.keeps ? yield* servedBefore(entry, journal) : undefined
+  if (served !== undefined) return served
+  for (const mark of entry.admission.abandoned) {
     // A journal that does not know it says that nothing of it ran.
     if (!mark.journaled || !journal.keeps) yield* parkAbandoned(root, mark)
   }
-  const frame = outermost(root, saga)
-  const exit = yield* runBody(saga, payload, frame, admission.lease, restore)
-  if (!root.books.isOpen()) yield* openAtEnd(entry, root, exit)
-  if (root.aborted !== undefined) return yield* endFailure(entry, frame, Cause.fail(root.aborted))
-  return Exit.isSuccess(exit)
-    ? yield* commitSuccess(entry, frame, exit.value)
-    : yield* endFailure(entry, frame, exit.cause)
+  return undefined
 })
 
 /**
@@ -100,7 +126,7 @@ const openAtEnd = Effect.fnUntraced(function* (
 
 /** With a fence above all that settling what stood in the way has used. */
 const open = Effect.fnUntraced(function* (
-  { admission, atHand, request }: Entry,
+  { admission, request, saga: own }: Entry,
   journal: SagaJournal,
   records: ReadonlyArray<JournalRecord>
 ): Effect.fn.Return<{ readonly fence: number; readonly written: boolean }, LockError | JournalError, Services> {
@@ -108,12 +134,11 @@ const open = Effect.fnUntraced(function* (
   let fence = lease.fence
   const { encoded: payload, ...identity } = request
   const { derived, fingerprint, key, resources, saga, sagaId } = identity
-  const version = atHand[0]?.version ?? 1
   for (let round = 1; ; round++) {
     const opened = {
       sagaId,
       saga,
-      version,
+      version: own.version,
       resources,
       fence,
       key,
@@ -124,7 +149,7 @@ const open = Effect.fnUntraced(function* (
     const inTheWay = yield* journal.open(opened, round === 1 ? records : [])
     if (inTheWay.length === 0) return { fence, written: round === 1 }
     for (const other of inTheWay) {
-      const settled = yield* settle(journal, other, findKnown(journal, atHand, other.saga, other.version), lease)
+      const settled = yield* settle(journal, other, findKnown(journal, [own], other.saga, other.version), lease)
       if (settled._tag === "Passed" && round < 3) break
       // Older ones would be undone out of order.
       if (settled._tag === "Stuck" || settled._tag === "Passed") {

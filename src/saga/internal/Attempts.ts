@@ -1,10 +1,11 @@
 /** One call of a step, outside in: retry, circuit breaker, timeout, the step's own effect. */
-import { Clock, Context, Duration, Effect, type Exit, Option, Pull, References, Schedule } from "effect"
+import { Clock, Context, Duration, Effect, Exit, Option, Pull, References, Schedule } from "effect"
 import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
 import { StepTimeout } from "../../schema/SagaError.ts"
 import { SagaRun } from "../../services/SagaRun.ts"
 import type { Erased, StepDefinition } from "./Definition.ts"
 import { type Root, refusedFloor } from "./Frame.ts"
+import { stoppable } from "./Stoppable.ts"
 
 export interface Attempt {
   readonly root: Root
@@ -27,20 +28,21 @@ const isRetryable = (step: StepDefinition, error: unknown): boolean => {
 }
 
 /** What an attempt sees of its saga, and what is logged in it is marked with. */
-const within = (context: Context.Context<never>, run: SagaRun["Service"], { kind, step }: Attempt) => {
+const within = (context: Context.Context<never>, { call, kind, root, step }: Attempt) => {
   const outer = Context.get(context, References.CurrentLogAnnotations)
   const annotations =
     kind === "compensate" ? { ...outer, step: step.name, compensation: true } : { ...outer, step: step.name }
+  const run = { sagaId: root.sagaId, resources: root.resources, fence: root.fence, call }
   return Context.add(Context.add(context, SagaRun, run), References.CurrentLogAnnotations, annotations)
 }
 
-const once = (attempt: Attempt): Erased => {
+const once = (attempt: Attempt, context: Context.Context<never>): Erased => {
   const { call, effect, kind, limit, observe, root, step } = attempt
-  const run = { sagaId: root.sagaId, resources: root.resources, fence: root.fence, call }
-  const provided = Effect.updateContext(effect, (context: Context.Context<never>) => within(context, run, attempt))
   const probed =
-    root.probe === undefined ? provided : root.probe({ sagaId: root.sagaId, step: step.name, call, kind }, provided)
-  const timed = root.watch.limit(probed, limit, () => new StepTimeout({ step: step.name, after: limit }))
+    root.probe === undefined ? effect : root.probe({ sagaId: root.sagaId, step: step.name, call, kind }, effect)
+  const timed = stoppable(probed, within(context, attempt), (stop) =>
+    root.deadlines(Duration.toMillis(limit), () => stop(Exit.fail(new StepTimeout({ step: step.name, after: limit }))))
+  )
   const observed = observe === undefined ? timed : observing(timed, observe)
   if (step.dependency === undefined) return observed
   return root.breakers.protect(step.dependency, {
@@ -72,18 +74,19 @@ const again = Effect.fnUntraced(function* (attempt: Attempt, first: unknown): Ef
       error
     ).pipe(Effect.annotateLogs({ step: step.name, dependency: step.dependency ?? "none", attempt: failed }))
     yield* Effect.sleep(delay.value)
-    const result = yield* Effect.result(once(attempt))
+    const result = yield* Effect.result(trying(attempt))
     if (result._tag === "Success") return result.success
     error = result.failure
     if (!isRetryable(step, error)) return yield* Effect.fail(error)
   }
 })
 
+const trying = (attempt: Attempt): Erased => Effect.withFiber(({ context }) => once(attempt, context))
+
 /** The attempts of one call; fails with the last attempt's own error. */
 export const attempts = (attempt: Attempt): Erased =>
   attempt.root.settings.retries
-    ? Effect.catch(
-        Effect.suspend(() => once(attempt)),
-        (error) => (isRetryable(attempt.step, error) ? again(attempt, error) : Effect.fail(error))
+    ? Effect.catch(trying(attempt), (error) =>
+        isRetryable(attempt.step, error) ? again(attempt, error) : Effect.fail(error)
       )
-    : Effect.suspend(() => once(attempt))
+    : trying(attempt)

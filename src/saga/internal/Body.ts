@@ -1,66 +1,70 @@
 /** Running a saga's program: until it ends, its lease is lost, or its time is up before its point of no return. */
-import { type Context, Effect, Exit } from "effect"
+import { Context, Duration, Effect, Exit } from "effect"
+import type { LockError } from "../../schema/LockError.ts"
 import { SagaTimeout } from "../../schema/SagaError.ts"
 import type { Lease } from "../../services/DistributedLock.ts"
-import type { Erased } from "./Definition.ts"
-import type { Frame } from "./Frame.ts"
+import type { Frame, Root } from "./Frame.ts"
 import { whenIdle } from "./Idle.ts"
 import type { SagaDefinition } from "./Request.ts"
 import { Running } from "./Running.ts"
 import { stoppable } from "./Stoppable.ts"
 
-/** Everything that `run` began has ended when this does; uninterruptible but for `restore`. */
-export const runBody = Effect.fnUntraced(function* (
+/**
+ * Everything that `run` began has ended when this does; uninterruptible but for `restore`. `context` is what `run` and
+ * its steps see.
+ */
+export const runBody = (
   saga: SagaDefinition,
   payload: unknown,
   frame: Frame,
   lease: Lease,
+  context: Context.Context<never>,
   restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-): Effect.fn.Return<Exit.Exit<unknown, unknown>> {
+): Effect.Effect<Exit.Exit<unknown, unknown>> => {
   const { root } = frame
-  root.watch.expectMore(true)
-  const exit = yield* Effect.exit(restore(contend(saga, payload, frame, lease)))
-  if (exit._tag === "Failure" || root.aborted !== undefined) {
-    for (const fiber of root.running.values()) fiber.interruptUnsafe()
-  }
-  root.closed = exit._tag === "Failure"
-  // A step forked off by `run` counts as long as it runs.
-  yield* whenIdle(root)
-  root.watch.expectMore(false)
-  root.closed = true
-  return exit
-})
+  const body = Effect.suspend(() => saga.run(payload))
+  const contending = stoppable(body, Context.add(context, Running, frame), (stop) => watch(saga, root, lease, stop))
+  return Effect.flatMap(Effect.exit(restore(contending)), (exit) => {
+    if (exit._tag === "Failure" || root.aborted !== undefined) {
+      for (const fiber of root.running.values()) fiber.interruptUnsafe()
+    }
+    root.closed = exit._tag === "Failure"
+    if (root.running.size === 0) {
+      root.closed = true
+      return Effect.succeed(exit)
+    }
+    // A step forked off by `run` counts as long as it runs.
+    return Effect.map(whenIdle(root), () => {
+      root.closed = true
+      return exit
+    })
+  })
+}
 
-/** Until it ends, the lease is lost, or its time is up before the point of no return. */
-const contend = (saga: SagaDefinition, payload: unknown, frame: Frame, lease: Lease): Erased => {
-  const body = Effect.provideService(
-    Effect.suspend(() => saga.run(payload)),
-    Running,
-    frame
-  )
+/** What may end it before it ends by itself. */
+const watch = (saga: SagaDefinition, root: Root, lease: Lease, stop: (end: Exit.Exit<never, unknown>) => void) => {
   const limit = saga.timeout
-  const onLost = lease.exclusive ? lease.onLost : undefined
-  const stops: Array<Effect.Effect<never, unknown>> = []
-  if (lease.exclusive && onLost === undefined) stops.push(lease.lost)
+  const forget: Array<() => void> = []
+  if (lease.exclusive) forget.push(whenLost(lease, stop))
   if (limit !== undefined) {
-    stops.push(
-      Effect.andThen(
-        Effect.sleep(limit),
-        Effect.suspend(() =>
-          frame.root.pivoted ? Effect.never : Effect.fail(new SagaTimeout({ saga: saga.name, after: limit }))
-        )
-      )
+    forget.push(
+      root.deadlines(Duration.toMillis(limit), () => {
+        if (!root.pivoted) stop(Exit.fail(new SagaTimeout({ saga: saga.name, after: limit })))
+      })
     )
   }
-  return Effect.contextWith((context: Context.Context<never>) =>
-    stoppable(body, (stop) => {
-      const fibers = stops.map((one) => Effect.runForkWith(context)(one))
-      for (const fiber of fibers) fiber.addObserver(stop)
-      const ignore = onLost?.((error) => stop(Exit.fail(error)))
-      return () => {
-        ignore?.()
-        for (const fiber of fibers) fiber.interruptUnsafe()
-      }
-    })
-  )
+  return () => {
+    for (const one of forget) one()
+  }
+}
+
+/** Tells once, until what it gives back is called. */
+export const whenLost = (lease: Lease, tell: (end: Exit.Exit<never, LockError>) => void): (() => void) => {
+  if (lease.onLost !== undefined) return lease.onLost((error) => tell(Exit.fail(error)))
+  const fiber = Effect.runFork(lease.lost)
+  const ignore = fiber.addObserver(tell)
+  return () => {
+    ignore()
+    fiber.interruptUnsafe()
+  }
 }

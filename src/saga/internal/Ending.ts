@@ -1,5 +1,6 @@
 /** How an admitted saga ends: committed, undone, or explained by dead letters. */
 import { Cause, Effect, Metric, Option } from "effect"
+import type { LockError } from "../../schema/LockError.ts"
 import { CompensationError, OutcomeUnknown } from "../../schema/SagaError.ts"
 import type { Ending } from "../../services/Idempotency.ts"
 import type { Admission } from "../../services/SagaGuard.ts"
@@ -46,36 +47,44 @@ export const successEnding = (saga: SagaDefinition, root: Root, value: unknown):
 }
 
 /** The saga has succeeded when its end is stored; refused, it is settled like a crash. */
-export const commitSuccess = Effect.fnUntraced(function* (entry: Admitted, frame: Frame, value: unknown) {
-  const { admission, request, saga } = entry
-  const { root } = frame
-  const ending = yield* successEnding(saga, root, value)
-  const receipt = (recorded: boolean): Receipt<unknown> => ({
-    sagaId: request.sagaId,
-    value,
-    replayed: false,
-    recorded: recorded && ending._tag === "Result",
-    parked: root.parked
+export const commitSuccess = (entry: Admitted, frame: Frame, value: unknown) =>
+  Effect.flatMap(successEnding(entry.saga, frame.root, value), (ending) => {
+    const receipt = (recorded: boolean): Receipt<unknown> => ({
+      sagaId: entry.request.sagaId,
+      value,
+      replayed: false,
+      recorded: recorded && ending._tag === "Result",
+      parked: frame.root.parked
+    })
+    return frame.root.books.keeps
+      ? Effect.map(closeAndCommit(entry, frame.root, ending), receipt)
+      : Effect.matchEffect(entry.admission.commit(ending), {
+          onSuccess: (recorded) => Effect.succeed(receipt(recorded)),
+          onFailure: (error) => uncommitted(entry, frame, error)
+        })
   })
-  if (root.books.keeps) {
-    const result = ending._tag === "Result" ? ending.text : null
-    const closing = yield* closeBooks(root, { outcome: "succeeded", result }, root.parked.length > 0)
-    if (closing === "refused") return yield* journalLost(root)
-    if (closing === "unknown") return yield* new OutcomeUnknown({ sagaId: request.sagaId })
-    // The journal has its end: that it cannot be recorded takes nothing back.
-    return receipt(
-      yield* Effect.catch(admission.commit(ending), (error) =>
-        Effect.as(Effect.logWarning("the saga succeeded, but its result could not be recorded", error), false)
-      )
-    )
-  }
-  const committed = yield* Effect.result(admission.commit(ending))
-  if (committed._tag === "Success") return receipt(committed.success)
-  const error = committed.failure
+
+/** The journal first, then what a repeat is served from: that it cannot be recorded takes nothing back. */
+const closeAndCommit = Effect.fnUntraced(function* ({ admission, request }: Admitted, root: Root, ending: Ending) {
+  const result = ending._tag === "Result" ? ending.text : null
+  const closing = yield* closeBooks(root, { outcome: "succeeded", result }, root.parked.length > 0)
+  if (closing === "refused") return yield* journalLost(root)
+  if (closing === "unknown") return yield* new OutcomeUnknown({ sagaId: request.sagaId })
+  return yield* Effect.catch(admission.commit(ending), (error) =>
+    Effect.as(Effect.logWarning("the saga succeeded, but its result could not be recorded", error), false)
+  )
+})
+
+const uncommitted = Effect.fnUntraced(function* (
+  entry: Admitted,
+  frame: Frame,
+  error: LockError | OutcomeUnknown
+): Effect.fn.Return<never, unknown> {
+  const { root } = frame
   if (error._tag === "OutcomeUnknown") return yield* error
   if (!root.pivoted) return yield* endFailure(entry, frame, Cause.fail(error))
-  const mark = { saga: saga.name, sagaId: root.sagaId, fence: root.fence, resources: root.resources, journaled: false }
-  yield* parkAbandoned(root, mark)
+  const { fence, resources, saga, sagaId } = root
+  yield* parkAbandoned(root, { saga, sagaId, fence, resources, journaled: false })
   return yield* error
 })
 

@@ -5,12 +5,12 @@ import type { LockError } from "../../schema/LockError.ts"
 import { FloorRefused } from "../../schema/SagaError.ts"
 import type { CircuitBreakers } from "../../services/CircuitBreakers.ts"
 import type { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
+import type { Deadlines } from "../../services/Deadlines.ts"
 import type { SagaProbe } from "../../services/SagaProbe.ts"
 import type { SagaSettings } from "../../services/SagaSettings.ts"
 import type { Books } from "./Books.ts"
 import type { Definition, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
 import type { Replay } from "./Replay.ts"
-import type { Watch } from "./Watch.ts"
 
 /** One call of a step that can be undone. */
 export interface Call {
@@ -69,7 +69,7 @@ export interface Root {
   readonly deadLetters: DeadLetterQueue["Service"]
   readonly books: Books
   readonly probe: SagaProbe | undefined
-  readonly watch: Watch
+  readonly deadlines: Deadlines
   /** What an earlier process did of this saga, if one did. */
   readonly replay: Replay | undefined
   /** What writes carry; undoing replaces it by a fresh one. */

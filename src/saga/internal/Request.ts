@@ -1,5 +1,5 @@
 /** What identifies one request: its key, its fingerprint, its resources; and the text of its recorded result. */
-import { type Duration, Effect, Exit, Schema } from "effect"
+import { Context, type Duration, Effect, Exit, Schema } from "effect"
 import { canonicalJson } from "../../schema/CanonicalJson.ts"
 import { sha256 } from "../../schema/Digest.ts"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
@@ -33,31 +33,34 @@ export interface Request extends IdempotencyRequest {
 }
 
 /** Fails before anything is touched: `InvalidPayload`, or `InvalidKey`. */
-export const makeRequest = Effect.fnUntraced(function* (
+export const makeRequest = (
   saga: SagaDefinition,
   payload: unknown,
-  callersKey: string | undefined
-): Effect.fn.Return<Request, InvalidPayload | IdempotencyError> {
+  callersKey: string | undefined,
+  context: Context.Context<never>
+): Effect.Effect<Request, InvalidPayload | IdempotencyError> => {
   const invalid = callersKey === undefined ? undefined : invalidKey(callersKey)
-  if (invalid !== undefined) return yield* invalid
+  if (invalid !== undefined) return Effect.fail(invalid)
   const encoded = Schema.encodeUnknownExit(saga.payload)(payload)
   if (Exit.isFailure(encoded)) {
-    return yield* new InvalidPayload({ saga: saga.name, problem: problemOf(encoded) })
+    return Effect.fail(new InvalidPayload({ saga: saga.name, problem: problemOf(encoded) }))
   }
-  const canonical = yield* canonicalJson(encoded.value)
-  const resources = [...new Set(saga.resources(payload))].sort()
-  return {
+  const canonical = canonicalJson(encoded.value)
+  if (typeof canonical !== "string") return Effect.fail(canonical)
+  const named = saga.resources(payload)
+  const resources = named.length === 1 ? named : [...new Set(named)].sort()
+  return Effect.map(Context.get(context, Ids).next, (sagaId) => ({
     saga: saga.name,
-    sagaId: yield* (yield* Ids).next,
+    sagaId,
     // The parts are joined as JSON so that no two different lists of parts give the same text.
     key: callersKey ?? sha256(JSON.stringify([saga.name, saga.version, resources, canonical])),
     derived: callersKey === undefined,
     fingerprint: sha256(canonical),
     resources,
-    journaled: (yield* SagaJournal).keeps,
+    journaled: Context.get(context, SagaJournal).keeps,
     encoded: encoded.value ?? null
-  }
-})
+  }))
+}
 
 /** The text of a result or of a failure to be repeated; undefined if its schema cannot encode it. */
 export const endingText = (

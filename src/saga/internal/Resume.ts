@@ -2,7 +2,7 @@
 import { Effect, type Exit } from "effect"
 import { LockError, LockLost } from "../../schema/LockError.ts"
 import type { Lease } from "../../services/DistributedLock.ts"
-import { runBody } from "./Body.ts"
+import { runBody, whenLost } from "./Body.ts"
 import type { Frame } from "./Frame.ts"
 import type { SagaDefinition } from "./Request.ts"
 
@@ -17,15 +17,13 @@ export const resume = Effect.fnUntraced(function* (
   root.pivoted = true
   const watched: Lease = {
     ...lease,
-    onLost: undefined,
-    lost: Effect.catch(lease.lost, () => {
-      root.aborted = new LockError({
-        reason: new LockLost({ resource: root.resources.join(", "), fence: root.fence })
+    onLost: (listener) =>
+      whenLost(lease, () => {
+        const lost = new LockLost({ resource: root.resources.join(", "), fence: root.fence })
+        root.aborted = new LockError({ reason: lost })
+        listener(root.aborted)
       })
-      return Effect.interrupt
-    })
   }
-  return yield* runBody({ ...saga, timeout: undefined }, payload, frame, watched, (effect) =>
-    Effect.interruptible(effect)
-  )
+  const context = yield* Effect.context<never>()
+  return yield* runBody({ ...saga, timeout: undefined }, payload, frame, watched, context, Effect.interruptible)
 })

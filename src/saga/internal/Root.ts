@@ -2,13 +2,13 @@
 import { Context, Effect } from "effect"
 import { CircuitBreakers } from "../../services/CircuitBreakers.ts"
 import { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
+import { deadlinesIn } from "../../services/Deadlines.ts"
 import { SagaProbe } from "../../services/SagaProbe.ts"
 import { SagaSettings } from "../../services/SagaSettings.ts"
 import type { Books } from "./Books.ts"
 import type { Frame, Root } from "./Frame.ts"
 import type { Replay } from "./Replay.ts"
 import type { SagaDefinition } from "./Request.ts"
-import { makeWatch } from "./Watch.ts"
 
 export interface Identity {
   readonly sagaId: string
@@ -23,11 +23,10 @@ export const makeRoot = (
   saga: Pick<SagaDefinition, "name" | "version">,
   identity: Identity
 ): Effect.Effect<Root, never, CircuitBreakers | DeadLetterQueue> =>
-  Effect.contextWith((context: Context.Context<CircuitBreakers | DeadLetterQueue>) =>
-    Effect.succeed(rootIn(context, saga, identity))
-  )
+  Effect.map(Effect.context<CircuitBreakers | DeadLetterQueue>(), (context) => rootIn(context, saga, identity))
 
-const rootIn = (
+/** In the context of whoever runs it. */
+export const rootIn = (
   context: Context.Context<CircuitBreakers | DeadLetterQueue>,
   saga: Pick<SagaDefinition, "name" | "version">,
   { books, fence, freshFence, replay, resources, sagaId }: Identity
@@ -42,7 +41,7 @@ const rootIn = (
   replay,
   settings: Context.get(context, SagaSettings),
   probe: Context.get(context, SagaProbe),
-  watch: makeWatch(context),
+  deadlines: deadlinesIn(context),
   breakers: Context.get(context, CircuitBreakers),
   deadLetters: Context.get(context, DeadLetterQueue),
   nextCall: replay?.nextCall ?? 0,

@@ -1,0 +1,79 @@
+/**
+ * Time limits of whatever runs or waits: all of one clock share one timer, so that a limit costs next to nothing however
+ * many there are, and the clock of a test turns them all.
+ */
+import { Clock, Context, Duration, Effect, type Fiber, Scheduler } from "effect"
+
+/** Calls `expire` once so many milliseconds have passed, unless what it gives back is called before. */
+export type Deadlines = (millis: number, expire: () => void) => () => void
+
+/** Whose limit passes: nothing else is known of it. */
+interface Limit {
+  readonly expire: () => void
+}
+
+const byClock = new WeakMap<Clock.Clock, Deadlines>()
+
+/** By the clock of this context: a test's own, or the one of the whole program. */
+export const deadlinesIn = (context: Context.Context<never>): Deadlines => {
+  const clock = Context.get(context, Clock.Clock)
+  const known = byClock.get(clock)
+  if (known !== undefined) return known
+  const deadlines = makeDeadlines(clock, Context.get(context, Scheduler.Scheduler))
+  byClock.set(clock, deadlines)
+  return deadlines
+}
+
+const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Deadlines => {
+  const fork = Effect.runForkWith(Context.make(Scheduler.Scheduler, scheduler))
+  /** By the millisecond at which they pass. */
+  const limits = new Map<number, Set<Limit>>()
+  let timer: { readonly fiber: Fiber.Fiber<void>; readonly at: number } | undefined
+  let resting = false
+
+  const stop = () => {
+    timer?.fiber.interruptUnsafe()
+    timer = undefined
+  }
+  const wakeAt = (at: number) => {
+    if (timer !== undefined && timer.at <= at) return
+    stop()
+    const pause = Duration.millis(Math.max(1, at - clock.currentTimeMillisUnsafe()))
+    timer = { fiber: fork(Effect.andThen(clock.sleep(pause), Effect.sync(look))), at }
+  }
+  const look = () => {
+    timer = undefined
+    const now = clock.currentTimeMillisUnsafe()
+    let next = Number.POSITIVE_INFINITY
+    for (const [until, together] of limits) {
+      if (until > now) next = Math.min(next, until)
+      else {
+        limits.delete(until)
+        for (const { expire } of together) expire()
+      }
+    }
+    if (next < Number.POSITIVE_INFINITY) wakeAt(next)
+  }
+  /** A timer would keep the program alive for nothing; but mostly the next limit is set in the same turn. */
+  const rest = () => {
+    resting = false
+    if (limits.size === 0) stop()
+  }
+
+  return (millis, expire) => {
+    const until = clock.currentTimeMillisUnsafe() + millis
+    const limit = { expire }
+    const together = limits.get(until)
+    if (together === undefined) limits.set(until, new Set([limit]))
+    else together.add(limit)
+    wakeAt(until)
+    return () => {
+      const others = limits.get(until)
+      if (others === undefined || !others.delete(limit) || others.size > 0) return
+      limits.delete(until)
+      if (limits.size > 0 || resting) return
+      resting = true
+      queueMicrotask(rest)
+    }
+  }
+}
