@@ -12,6 +12,9 @@ interface Limit {
   readonly expire: () => void
 }
 
+/** For so many milliseconds a timer that nobody needs is kept; it is about real time, whatever the clock. */
+const IDLE = 100
+
 const byClock = new WeakMap<Clock.Clock, Deadlines>()
 
 /** By the clock of this context: a test's own, or the one of the whole program. */
@@ -54,7 +57,7 @@ const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Dead
     }
     if (next < Number.POSITIVE_INFINITY) wakeAt(next)
   }
-  /** A timer would keep the program alive for nothing; but mostly the next limit is set in the same turn. */
+  /** The timer would keep the program alive for nothing; but mostly the next limit follows soon. */
   const rest = () => {
     resting = false
     if (limits.size === 0) stop()
@@ -73,7 +76,7 @@ const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Dead
       limits.delete(until)
       if (limits.size > 0 || resting) return
       resting = true
-      queueMicrotask(rest)
+      setTimeout(rest, IDLE).unref()
     }
   }
 }

@@ -15,9 +15,11 @@
  *
  * The layer fails when Redis cannot be reached while it is built; afterwards it reconnects for as long as it lives.
  */
+import { hash } from "node:crypto"
 import { Config, Effect, Layer, Option, Redacted } from "effect"
 import * as Redis from "effect/persistence/Redis"
-import type { Redis as Client, RedisOptions } from "ioredis"
+import type { Redis as Client, Command, RedisOptions } from "ioredis"
+import { type Deadlines, deadlinesIn } from "../../services/Deadlines.ts"
 
 export type Options = Omit<RedisOptions, "replyMapping">
 
@@ -42,7 +44,8 @@ const connected = async (client: Client): Promise<Client> => {
 }
 
 const make = Effect.fnUntraced(function* (options: Options) {
-  const { Redis: IoRedis } = yield* load
+  const { Command, Redis: IoRedis } = yield* load
+  const deadlines = deadlinesIn(yield* Effect.context<never>())
   const open = (overrides: Options = {}) =>
     Effect.acquireRelease(
       Effect.tryPromise({
@@ -62,21 +65,21 @@ const make = Effect.fnUntraced(function* (options: Options) {
       }),
       (client) => Effect.sync(() => client.disconnect())
     )
-  const sendOn = (client: Client): Redis.Redis["Service"]["send"] => {
-    const gather = gathering(client)
-    return <A>(command: string, ...args: ReadonlyArray<string>) =>
-      Effect.callback<A, Redis.RedisError>((resume) => {
-        gather()
-        reply<A>(client.call(command, ...args)).then(
-          (answer) => resume(Effect.succeed(answer)),
-          (cause) => resume(Effect.fail(failure(cause)))
-        )
-      })
+  /** ioredis would start a timer for each command. */
+  class Unhurried extends Command {
+    override setTimeout() {}
+  }
+  const sendOn = (client: Client): Send => {
+    const { keyPrefix } = client.options
+    const sendNow = sending(client, deadlines)
+    return (command, ...args) =>
+      sendNow(() => new Unhurried(command, [...args], keyPrefix === undefined ? TEXT : { ...TEXT, keyPrefix }))
   }
 
   const client = yield* open()
-  return yield* Redis.make({
-    send: sendOn(client),
+  const send = sendOn(client)
+  const redis = yield* Redis.make({
+    send,
     connect: Effect.map(
       Effect.tryPromise({
         try: async () => {
@@ -104,7 +107,55 @@ const make = Effect.fnUntraced(function* (options: Options) {
       return Effect.never
     })
   })
+  return { ...redis, eval: evalBy(send) }
 })
+
+type Send = Redis.Redis["Service"]["send"]
+const TEXT = { replyEncoding: "utf8" } as const
+
+/** A command is made when it is sent, since it is sent again when the effect is run again. */
+const sending = (client: Client, deadlines: Deadlines) => {
+  const gather = gathering(client)
+  return <A>(make: () => Command) =>
+    Effect.callback<A, Redis.RedisError>((resume) => {
+      gather()
+      const command = make()
+      const { commandTimeout } = client.options
+      const answered =
+        commandTimeout === undefined
+          ? undefined
+          : deadlines(commandTimeout, () => command.reject(new Error("Command timed out")))
+      client.sendCommand(command)
+      reply<A>(command.promise).then(
+        (answer) => {
+          answered?.()
+          resume(Effect.succeed(answer))
+        },
+        (cause) => {
+          answered?.()
+          resume(Effect.fail(failure(cause)))
+        }
+      )
+    })
+}
+
+const digests = new WeakMap<object, string>()
+const digestOf = (script: { readonly lua: string }): string => {
+  const known = digests.get(script) ?? hash("sha1", script.lua)
+  digests.set(script, known)
+  return known
+}
+
+/** By its digest, which needs no asking; a Redis that does not know the script gets it with the call. */
+const evalBy =
+  (send: Send): Redis.Redis["Service"]["eval"] =>
+  (script) =>
+  (...params) => {
+    const args = [String(script.numberOfKeys(...params)), ...script.params(...params).map(String)]
+    return Effect.catch(send("EVALSHA", digestOf(script), ...args), (error) =>
+      String(error.cause).includes("NOSCRIPT") ? send("EVAL", script.lua, ...args) : Effect.fail(error)
+    )
+  }
 
 /** Holds back what is written until the end of this turn, that it leaves in one system call. */
 const gathering = (client: Client) => {

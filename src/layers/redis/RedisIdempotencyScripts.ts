@@ -38,10 +38,9 @@ const MARKS = marking("#KEYS % 2 + 1")
  */
 export const finding = (first: string) => `${marking(first)}
 local function find(derived, unreadable)
-  local kind = redis.call('TYPE', KEYS[1]).ok
-  if kind == 'none' then return nil end
-  local r = kind == 'hash' and redis.call('HMGET', KEYS[1], 'saga', 'print', 'fence', 'text')
-  if not (r and r[1] and r[2] and r[3]) then
+  local r = redis.pcall('HMGET', KEYS[1], 'saga', 'print', 'fence', 'text')
+  if not (r.err or r[1] or r[2] or r[3] or r[4]) then return nil end
+  if not (r[1] and r[2] and r[3]) then
     if derived then return nil end
     return {'unreadable', 'it is not what this version writes'}
   end

@@ -1,11 +1,12 @@
 /** An admission of the fused guard from when its lock is held: its lease, its commit, and its release. */
 import { Cause, type Clock, type Duration, Effect, Exit, Scope } from "effect"
 import * as Redis from "effect/persistence/Redis"
-import type { OpenMark } from "../../services/Idempotency.ts"
+import type { LockError } from "../../schema/LockError.ts"
+import type { Ending, IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
 import type { Admission } from "../../services/SagaGuard.ts"
 import { brief, unrecorded } from "../guard/Admissions.ts"
 import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
-import { type LeaseKeeper, leaseOf } from "../lock/Leases.ts"
+import { type HeldLease, type LeaseKeeper, leaseOf } from "../lock/Leases.ts"
 import type { LockNode } from "./LockNode.ts"
 import { type Landed, lockLost, storeError } from "./Records.ts"
 import * as Scripts from "./SagaGuardScripts.ts"
@@ -52,14 +53,26 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
       })
     )
 
+  /** The first is the one that was set aside at the admission: as long as the lease lives nobody else draws one. */
+  const advancing = (held: HeldLease, names: ReadonlyArray<string>) => {
+    let reserved = held.fence + 1
+    return (atLeast: number) =>
+      Effect.suspend(() => {
+        const fence = reserved
+        reserved = 0
+        return fence >= Math.max(1, atLeast) && clock.currentTimeMillisUnsafe() < held.deadline
+          ? Effect.succeed(fence)
+          : Effect.mapError(node.advance(names, held.token, atLeast), lockStoreError)
+      })
+  }
+
   return {
     withdraw,
-    admit: Effect.fnUntraced(function* (entry, { asked, fence, token }, abandoned, pass, left) {
+    admit: (entry, { asked, fence, token }, abandoned, pass, left) => {
       const { names, request } = entry
-      const scope = yield* Effect.scope
       const held = keeper.hold({ resources: names, token, fence }, asked)
       let state: "running" | "ending" | "ended" = "running"
-      yield* Scope.addFinalizerExit(scope, (exit) => {
+      const close = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
         if (state === "ended") return Effect.void
         // Whoever was interrupted on its way in leaves no mark as if its owner had died.
         const unbegun = state === "running" && Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
@@ -69,42 +82,45 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
           release,
           Effect.sync(() => left(undefined))
         )
-      })
-      const lease = leaseOf(held, clock, (atLeast) =>
-        Effect.mapError(node.advance(names, token, atLeast), lockStoreError)
-      )
-      return {
+      }
+      /** Asking again changes nothing, so it is also how a lost reply is read back. */
+      const stored = (ending: Ending) => {
+        const end = redis.eval(Scripts.leave)(entry, token, fence, recordLives, ending)
+        return Effect.catch(end, () => Effect.retry(end, brief))
+      }
+      const ended = (ending: Ending, answer: 0 | 1): Effect.Effect<boolean, LockError> => {
+        if (answer === 0) return Effect.fail(lockLost(request, fence))
+        const recorded = ending._tag !== "Nothing" && request.replay !== false
+        if (state !== "ended") {
+          state = "ended"
+          keeper.letGo(held)
+          left(recorded ? landing(request, fence, ending) : undefined)
+        }
+        return Effect.succeed(recorded)
+      }
+      const lease = leaseOf(held, clock, advancing(held, names))
+      const admission: Admission = {
         _tag: "Admitted",
         abandoned,
         lease,
-        commit: Effect.fnUntraced(function* (ending) {
-          if (state === "running") {
-            state = "ending"
-            // The next in this process asks behind this end on the same connection: one round trip less between the two.
-            queueMicrotask(pass)
-          }
-          const end = redis.eval(Scripts.leave)(entry, token, fence, recordLives, ending)
-          // Asking again changes nothing, so it is also how a lost reply is read back.
-          const stored = yield* Effect.result(Effect.catch(end, () => Effect.retry(end, brief)))
-          if (stored._tag === "Failure") {
-            return yield* unrecorded(request, lease, ending, storeError(stored.failure))
-          }
-          if (stored.success === 0) return yield* lockLost(request, fence)
-          const recorded = ending._tag !== "Nothing" && request.replay !== false
-          if (state === "ended") return recorded
-          state = "ended"
-          keeper.letGo(held)
-          const { fingerprint, sagaId } = request
-          left(
-            !recorded
-              ? undefined
-              : ending._tag === "Result"
-                ? ["text", sagaId, fingerprint, ending.text, `${fence}`]
-                : ["served", sagaId, fingerprint]
-          )
-          return recorded
-        })
-      } satisfies Admission
-    })
+        commit: (ending) =>
+          Effect.suspend(() => {
+            if (state === "running") {
+              state = "ending"
+              // The next in this process asks behind this end on the same connection: one round trip less between the two.
+              queueMicrotask(pass)
+            }
+            return Effect.matchEffect(stored(ending), {
+              onFailure: (error) => unrecorded(request, lease, ending, storeError(error)),
+              onSuccess: (answer) => ended(ending, answer)
+            })
+          })
+      }
+      return Effect.flatMap(Effect.scope, (scope) => Effect.as(Scope.addFinalizerExit(scope, close), admission))
+    }
   }
 }
+
+/** What those in flight with it get. */
+const landing = ({ fingerprint, sagaId }: IdempotencyRequest, fence: number, ending: Ending): Landed =>
+  ending._tag === "Result" ? ["text", sagaId, fingerprint, ending.text, `${fence}`] : ["served", sagaId, fingerprint]

@@ -15,16 +15,16 @@
  * - On a cluster a script reaches the keys of one hash tag only. With `cluster: true` a request whose keys have several
  *   tags (several resources, or a caller's key) is served by `ComposedGuard`, in more commands.
  */
-import { Clock, Context, Duration, Effect, Exit, Latch, Layer, Metric, Random } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Exit, Latch, Layer, Metric, Random, type Scope } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { LockError } from "../../schema/LockError.ts"
 import { resourceNames } from "../../schema/Resource.ts"
-import { Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
+import { Idempotency, type IdempotencyRequest, type OpenMark } from "../../services/Idempotency.ts"
 import { Ids } from "../../services/Ids.ts"
 import { lockAcquisitionDuration } from "../../services/Metrics.ts"
-import { SagaGuard } from "../../services/SagaGuard.ts"
+import { type Admission, SagaGuard } from "../../services/SagaGuard.ts"
 import { locked } from "../guard/Admissions.ts"
 import * as ComposedGuard from "../guard/ComposedGuard.ts"
 import { makeLandings, type Passenger } from "../guard/Landings.ts"
@@ -47,11 +47,14 @@ export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, Redis
 }
 
 interface Waiter extends Place, Passenger<Landed> {}
+type Refusal = LockError | IdempotencyError
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** Who may have the very same result: of a derived key only while nobody else wrote any of the resources. */
 const sameResult = (request: IdempotencyRequest, record: string) =>
   request.derived ? [record, ...request.resources].join("\n") : record
+
+const freshToken = Effect.flatMap(Ids, ({ next }) => next)
 
 /** For what one script cannot reach. */
 const composedOver = (options: SagaGuardRedisOptions) =>
@@ -91,38 +94,58 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     )
 
   /** A recorded result, an admission, or for how long the lock is another's. The waiter's place is left to the caller. */
-  const ask = Effect.fnUntraced(function* (entry: Scripts.Entry, waiter: Waiter, restore: Restore) {
-    const { request } = entry
-    const token = yield* (yield* Ids).next
-    // Whatever became of the question, the token must not stay; but nobody waits for a store that does not answer.
-    const forget = Effect.suspend(() =>
-      Effect.forkIn(admissions.withdraw(entry, token), background, { startImmediately: true, uninterruptible: true })
-    )
-    const asked = clock.currentTimeMillisUnsafe()
-    const answer = yield* restore(redis.eval(Scripts.enter)(entry, token, leaseLives, recordLives)).pipe(
-      Effect.onError(() => forget),
-      Effect.mapError((cause): LockError | IdempotencyError =>
-        request.replay === false ? lockStoreError(cause) : storeError(cause)
-      )
-    )
-    if (answer[0] === "held") return Number(answer[1])
-    if (answer[0] === "unreadable") return yield* replayed(request, answer)
+  const ask = (
+    entry: Scripts.Entry,
+    waiter: Waiter,
+    restore: Restore
+  ): Effect.Effect<Admission | number, Refusal, Scope.Scope> =>
+    Effect.flatMap(freshToken, (token) => {
+      const asked = clock.currentTimeMillisUnsafe()
+      return Effect.matchCauseEffect(restore(redis.eval(Scripts.enter)(entry, token, leaseLives, recordLives)), {
+        onFailure: (cause) =>
+          Effect.andThen(forget(entry, token), Effect.failCause(Cause.map(cause, asStoreError(entry)))),
+        onSuccess: (answer) => answered(entry, waiter, token, asked, answer)
+      })
+    })
+  const asStoreError =
+    ({ request }: Scripts.Entry) =>
+    (cause: unknown): Refusal =>
+      request.replay === false ? lockStoreError(cause) : storeError(cause)
+  /** Whatever became of the question, the token must not stay; but nobody waits for a store that does not answer. */
+  const forget = (entry: Scripts.Entry, token: string) =>
+    Effect.forkIn(admissions.withdraw(entry, token), background, { startImmediately: true, uninterruptible: true })
+
+  const answered = (
+    entry: Scripts.Entry,
+    waiter: Waiter,
+    token: string,
+    asked: number,
+    answer: Scripts.Answer
+  ): Effect.Effect<Admission | number, Refusal, Scope.Scope> => {
+    if (answer[0] === "held") return Effect.succeed(Number(answer[1]))
+    if (answer[0] === "unreadable") return replayed(entry.request, answer)
     if (answer[0] !== "admitted") {
       landings.land(waiter, answer)
-      return yield* replayed(request, answer)
+      return replayed(entry.request, answer)
     }
     if (clock.currentTimeMillisUnsafe() >= keeper.deadline(asked)) {
-      yield* forget
-      return yield* lockStoreError(new Error("the answer came after the lease had ended"))
+      const late = lockStoreError(new Error("the answer came after the lease had ended"))
+      return Effect.andThen(forget(entry, token), Effect.fail(late))
     }
     const [, fence, ...marks] = answer
-    const abandoned = marks.length === 0 ? [] : yield* Effect.tapError(readMarks(marks), () => forget)
+    const admit = (abandoned: ReadonlyArray<OpenMark>) =>
+      admissions.admit(entry, { token, fence: Number(fence), asked }, abandoned, pass, (landed) => {
+        if (landed !== undefined) landings.land(waiter, landed)
+        pass()
+      })
     const pass = () => places.leave(waiter)
-    return yield* admissions.admit(entry, { token, fence: Number(fence), asked }, abandoned, pass, (landed) => {
-      if (landed !== undefined) landings.land(waiter, landed)
-      pass()
-    })
-  })
+    return marks.length === 0
+      ? admit([])
+      : Effect.flatMap(
+          Effect.tapError(readMarks(marks), () => forget(entry, token)),
+          admit
+        )
+  }
 
   /** The text of a derived record already found unreadable is no news. */
   const news = (request: IdempotencyRequest, waiter: Waiter): Landed | undefined => {
@@ -132,17 +155,26 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     return found[0] === "text" && found[3] !== request.unreadable ? found : undefined
   }
 
-  const wait = Effect.fnUntraced(function* (entry: Scripts.Entry, waiter: Waiter, restore: Restore, start: number) {
+  /** `held`: for how long the lock is another's, if that is known already. */
+  const wait = Effect.fnUntraced(function* (
+    entry: Scripts.Entry,
+    waiter: Waiter,
+    restore: Restore,
+    start: number,
+    held: number | undefined
+  ): Effect.fn.Return<Admission, Refusal, Scope.Scope> {
     const { request } = entry
+    let known = held
     const replays = request.replay !== false
     let aboard = false
     while (true) {
-      waiter.changed.closeUnsafe()
+      if (known === undefined) waiter.changed.closeUnsafe()
       const landed = news(request, waiter)
       if (landed !== undefined) return yield* replayed(request, landed)
       let pause = limit
       if (places.isFirst(waiter)) {
-        const answer = yield* ask(entry, waiter, restore)
+        const answer = known ?? (yield* ask(entry, waiter, restore))
+        known = undefined
         if (typeof answer !== "number") return answer
         // The holder may have died: its lease ends by itself. Jitter keeps processes from asking at the same moment.
         pause = answer + (yield* Random.nextIntBetween(1, 10))
@@ -184,7 +216,13 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
         recorded: false
       }
       places.join(waiter)
-      return Effect.onExit(wait(entry, waiter, restore, start), (exit) => {
+      const waiting = (held?: number) => wait(entry, waiter, restore, start, held)
+      const entering = !places.isFirst(waiter)
+        ? waiting()
+        : Effect.flatMap(ask(entry, waiter, restore), (answer) =>
+            typeof answer === "number" ? waiting(answer) : Effect.succeed(answer)
+          )
+      return Effect.onExit(entering, (exit) => {
         landings.leave(waiter)
         if (Exit.isSuccess(exit) && exit.value._tag === "Admitted") {
           return Metric.update(lockAcquisitionDuration, (clock.currentTimeMillisUnsafe() - start) / 1000)

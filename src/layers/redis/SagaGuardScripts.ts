@@ -1,11 +1,11 @@
 /**
  * The fused guard's atomic steps: lock and idempotency in one script each, on the keys of both. The keys of all three
- * are the same: the record, the trace of the end, per locked resource its lock, fence and waiting keys, per resource of
- * the saga its writer and open keys. On a cluster all share a hash tag.
+ * are the same: the record, the trace of the end, per lock its own and its waiting key, per resource of the saga its
+ * fence key, and then per resource its writer and open keys. On a cluster all share a hash tag.
  */
 import { script } from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
-import { type Found, finding, marking } from "./RedisIdempotencyScripts.ts"
+import { type Found, finding } from "./RedisIdempotencyScripts.ts"
 import { endedKey, FENCE, LOCK, OPEN, RELEASED, recordKey, tagged, WAITING, WRITER } from "./RedisKeys.ts"
 import { FENCE_LIVES } from "./RedisLockScripts.ts"
 
@@ -19,48 +19,39 @@ export interface Entry {
 }
 
 export const entryOf = (request: IdempotencyRequest, names: ReadonlyArray<string>): Entry => {
+  const { resources, sagaId } = request
   const record = recordKey(request)
-  const keys = [record, endedKey(request.resources[0] ?? "", request.sagaId)]
-  const tails = names.map(tagged)
-  for (const tail of tails) keys.push(LOCK + tail, FENCE + tail, WAITING + tail)
-  for (const resource of request.resources) {
-    const tail = tails[names.indexOf(resource)] ?? tagged(resource)
-    keys.push(WRITER + tail, OPEN + tail)
+  const keys = [record, endedKey(resources[0] ?? "", sagaId)]
+  for (const name of names) {
+    const tail = tagged(name)
+    keys.push(LOCK + tail, WAITING + tail)
   }
+  const tails = resources.map(tagged)
+  for (const tail of tails) keys.push(FENCE + tail)
+  for (const tail of tails) keys.push(WRITER + tail, OPEN + tail)
   return { request, names, keys, record }
 }
 
 const numberOfKeys = (entry: Entry) => entry.keys.length
+const flag = (value: boolean) => (value ? "1" : "0")
 /** How long whoever lost the reply to its end may ask again; longer than any client tries. */
 const TRACE_LIVES = 60_000
 
-/** The arguments come as one JSON array, and keep their types; the first says how many resources are locked. */
-const ARGUMENTS = `
-local A = cjson.decode(ARGV[1])
-local last = 2 + 3 * A[1]
+/** The first argument says how many locks there are. */
+const PLACES = `
+local last = 2 + 2 * ARGV[1]
+local first = last + 1 + (#KEYS - last) / 3
 `
-const FIRST = "3 + 3 * A[1]"
+/** Of the first pair of a writer and an open key. */
+const FIRST = "first"
 
-/**
- * Deletes what still holds the token, and nothing else; announces it if somebody waits, and with it the record if one was
- * stored: it is for all who wait for it, the locks are for who comes first.
- */
-const RELEASE = `
-local function release(token, record)
-  local locks, marks, announced = {}, {}, {}
-  for i = 3, last, 3 do
-    if redis.call('GET', KEYS[i]) == token then
-      locks[#locks + 1] = KEYS[i]
-      marks[#marks + 1] = KEYS[i + 2]
-      announced[#announced + 1] = string.match(KEYS[i], '^[^}]*}:(.*)$')
-    end
-  end
-  if #locks == 0 then return end
-  redis.call('DEL', unpack(locks))
-  if redis.call('DEL', unpack(marks)) > 0 then
-    if record then announced[#announced + 1] = record end
-    redis.call('PUBLISH', '${RELEASED}', cjson.encode(announced))
-  end
+/** Tells that what these lock keys lock is free, and of a record that was stored with it. */
+const ANNOUNCE = `
+local function announce(locks, record)
+  local names = {}
+  for i, key in ipairs(locks) do names[i] = string.match(key, '^[^}]*}:(.*)$') end
+  if record then names[#names + 1] = record end
+  redis.call('PUBLISH', '${RELEASED}', cjson.encode(names))
 end
 `
 
@@ -70,45 +61,50 @@ const markAround = ({ journaled, resources, saga, sagaId }: IdempotencyRequest) 
   `,"resources":${JSON.stringify(resources)},"journaled":${journaled === true}}`
 ]
 
+/** Held: for so many milliseconds. Admitted: the fence, and the marks of those that were admitted before. */
+export type Answer =
+  | Exclude<Found, readonly ["none"]>
+  | readonly ["held", string]
+  | readonly ["admitted", string, ...ReadonlyArray<string>]
+
 /**
  * In: the record if it counts; else all the locks or none; and with them admission. Invariants, those of the lock and of
  * idempotency: a lock key holds one token, and asking again with it is asking for the same lease; the fence is above the
  * clock, above every fence drawn before and above every writer mark, so that the mark never falls and whoever was
- * admitted before can neither end nor be replayed if its key is derived; each resource has an open mark of this saga; the
- * marks it finds stay until it succeeds. Held: nothing is taken, and the waiting marks outlive the leases in the way.
+ * admitted before can neither end nor be replayed if its key is derived; the fence key is one higher, so that this saga
+ * alone can have the next one, to undo with; each resource has an open mark of this saga; the marks it finds stay until
+ * it succeeds. Held: nothing is taken, and the waiting marks outlive the leases in the way.
  */
 export const enter = script(
-  (entry: Entry, token: string, lease: number, lives: number) => [
-    ...entry.keys,
-    JSON.stringify([
-      entry.names.length,
-      token,
-      lease,
-      lives,
-      entry.request.derived,
-      entry.request.unreadable ?? "",
-      entry.request.replay !== false,
-      entry.request.sagaId,
-      ...markAround(entry.request)
-    ])
+  ({ keys, names, request }: Entry, token: string, lease: number, lives: number) => [
+    ...keys,
+    names.length,
+    token,
+    lease,
+    lives,
+    flag(request.replay !== false),
+    flag(request.derived),
+    request.unreadable ?? "",
+    request.sagaId,
+    ...markAround(request)
   ],
   {
     numberOfKeys,
-    lua: `${ARGUMENTS}${finding(FIRST)}
-if A[7] then
-  local found = find(A[5], A[6])
+    lua: `${PLACES}${finding(FIRST)}
+if ARGV[5] == '1' then
+  local found = find(ARGV[6] == '1', ARGV[7])
   if found then return found end
 end
 local wait, taken = -1, {}
-for i = 3, last, 3 do
-  if redis.call('SET', KEYS[i], A[2], 'NX', 'PX', A[3]) then
+for i = 3, last, 2 do
+  if redis.call('SET', KEYS[i], ARGV[2], 'NX', 'PX', ARGV[3]) then
     taken[#taken + 1] = KEYS[i]
-  elseif redis.call('GET', KEYS[i]) == A[2] then
-    redis.call('PEXPIRE', KEYS[i], A[3])
+  elseif redis.call('GET', KEYS[i]) == ARGV[2] then
+    redis.call('PEXPIRE', KEYS[i], ARGV[3])
   else
     local left = redis.call('PTTL', KEYS[i])
-    if left < 0 then left = A[3] end
-    redis.call('SET', KEYS[i + 2], '1', 'PX', left + 1000)
+    if left < 0 then left = tonumber(ARGV[3]) end
+    redis.call('SET', KEYS[i + 1], '1', 'PX', left + 1000)
     if left > wait then wait = left end
   end
 end
@@ -117,31 +113,27 @@ if wait >= 0 then
   return {'held', tostring(wait)}
 end
 local before = {}
-for i = 4, last, 3 do before[#before + 1] = KEYS[i] end
+for i = last + 1, first - 1 do before[#before + 1] = KEYS[i] end
 for i = first, #KEYS, 2 do before[#before + 1] = KEYS[i] end
 local time = redis.call('TIME')
 local drawn = time[1] * 1000000 + time[2]
 for _, one in ipairs(redis.call('MGET', unpack(before))) do
   if one and tonumber(one) >= drawn then drawn = one + 1 end
 end
-local fence = string.format('%.0f', drawn)
-for i = 4, last, 3 do redis.call('SET', KEYS[i], fence, 'PX', ${FENCE_LIVES}) end
+local fence, reserved = string.format('%.0f', drawn), string.format('%.0f', drawn + 1)
+for i = last + 1, first - 1 do redis.call('SET', KEYS[i], reserved, 'PX', ${FENCE_LIVES}) end
 local answer = {'admitted', fence}
 for i = first, #KEYS, 2 do
-  redis.call('SET', KEYS[i], fence, 'PX', A[4])
+  redis.call('SET', KEYS[i], fence, 'PX', ARGV[4])
   local marks = redis.call('HGETALL', KEYS[i + 1])
   for m = 1, #marks, 2 do
-    if marks[m] ~= A[8] then answer[#answer + 1] = marks[m + 1] end
+    if marks[m] ~= ARGV[8] then answer[#answer + 1] = marks[m + 1] end
   end
-  redis.call('HSET', KEYS[i + 1], A[8], A[9] .. fence .. A[10])
+  redis.call('HSET', KEYS[i + 1], ARGV[8], ARGV[9] .. fence .. ARGV[10])
 end
 return answer`
   }
-).withReturnType<
-  | Exclude<Found, readonly ["none"]>
-  | readonly ["held", string]
-  | readonly ["admitted", string, ...ReadonlyArray<string>]
->()
+).withReturnType<Answer>()
 
 /**
  * Out: the end, and the release with it. Invariants: only the saga admitted last to all the resources ends; a
@@ -150,39 +142,58 @@ return answer`
  * nothing changes. Refused it returns 0 and releases nothing, for there is something to undo under the lock.
  */
 export const leave = script(
-  (entry: Entry, token: string, fence: number, lives: number, ending: Ending) => [
-    ...entry.keys,
-    JSON.stringify([
-      entry.names.length,
-      token,
-      `${fence}`,
-      lives,
-      entry.request.sagaId,
-      entry.request.fingerprint,
-      entry.request.replay === false ? "Nothing" : ending._tag,
-      ending._tag !== "Nothing"
-    ]),
+  ({ keys, names, request }: Entry, token: string, fence: number, lives: number, ending: Ending) => [
+    ...keys,
+    names.length,
+    token,
+    fence,
+    lives,
+    request.sagaId,
+    request.fingerprint,
+    flag(ending._tag !== "Nothing"),
+    request.replay === false ? "Nothing" : ending._tag,
     ending._tag === "Result" ? ending.text : ""
   ],
   {
     numberOfKeys,
-    lua: `${ARGUMENTS}${marking(FIRST)}${RELEASE}
-local kept = A[7] ~= 'Nothing'
-if writers_are(A[3]) then
+    lua: `${PLACES}${ANNOUNCE}
+local asked = {}
+for i = 3, last do asked[#asked + 1] = KEYS[i] end
+for i = first, #KEYS, 2 do asked[#asked + 1] = KEYS[i] end
+local is = redis.call('MGET', unpack(asked))
+local kept, ours = ARGV[8] ~= 'Nothing', true
+for i = last - 1, #is do ours = ours and is[i] == ARGV[3] end
+local gone = {}
+if ours then
   for i = first + 1, #KEYS, 2 do
-    if A[8] then redis.call('DEL', KEYS[i]) else redis.call('HDEL', KEYS[i], A[5]) end
+    if ARGV[7] == '1' then gone[#gone + 1] = KEYS[i] else redis.call('HDEL', KEYS[i], ARGV[5]) end
   end
   if kept then
     redis.call('DEL', KEYS[1])
-    local text = A[7] == 'Result' and { 'text', ARGV[2] } or {}
-    redis.call('HSET', KEYS[1], 'saga', A[5], 'print', A[6], 'fence', A[3], unpack(text))
-    redis.call('PEXPIRE', KEYS[1], A[4])
+    if ARGV[8] == 'Result' then
+      redis.call('HSET', KEYS[1], 'saga', ARGV[5], 'print', ARGV[6], 'fence', ARGV[3], 'text', ARGV[9])
+    else
+      redis.call('HSET', KEYS[1], 'saga', ARGV[5], 'print', ARGV[6], 'fence', ARGV[3])
+    end
+    redis.call('PEXPIRE', KEYS[1], ARGV[4])
   end
-  redis.call('SET', KEYS[2], A[3], 'PX', ${TRACE_LIVES})
-elseif redis.call('GET', KEYS[2]) ~= A[3] then
-  if redis.pcall('HGET', KEYS[1], 'saga') ~= A[5] then return 0 end
+  redis.call('SET', KEYS[2], ARGV[3], 'PX', ${TRACE_LIVES})
+elseif redis.call('GET', KEYS[2]) ~= ARGV[3] then
+  if redis.pcall('HGET', KEYS[1], 'saga') ~= ARGV[5] then return 0 end
 end
-release(A[2], kept and KEYS[1])
+local freed, awaited = {}, false
+for i = 1, last - 2, 2 do
+  if is[i] == ARGV[2] then
+    freed[#freed + 1] = asked[i]
+    gone[#gone + 1] = asked[i]
+    if is[i + 1] then
+      awaited = true
+      gone[#gone + 1] = asked[i + 1]
+    end
+  end
+end
+if #gone > 0 then redis.call('DEL', unpack(gone)) end
+if awaited then announce(freed, kept and KEYS[1]) end
 return 1`
   }
 ).withReturnType<0 | 1>()
@@ -192,19 +203,27 @@ return 1`
  * find: they may be those of a later admission of the same saga.
  */
 export const withdraw = script(
-  (entry: Entry, token: string) => [...entry.keys, JSON.stringify([entry.names.length, token, entry.request.sagaId])],
+  ({ keys, names, request }: Entry, token: string) => [...keys, names.length, token, request.sagaId],
   {
     numberOfKeys,
-    lua: `${ARGUMENTS}${RELEASE}
-local passed = false
-for i = 3, last, 3 do
+    lua: `${PLACES}${ANNOUNCE}
+local passed, awaited, freed, gone = false, false, {}, {}
+for i = 3, last, 2 do
   local token = redis.call('GET', KEYS[i])
-  if token and token ~= A[2] then passed = true end
+  if token == ARGV[2] then
+    freed[#freed + 1] = KEYS[i]
+    gone[#gone + 1] = KEYS[i]
+    gone[#gone + 1] = KEYS[i + 1]
+    awaited = awaited or redis.call('EXISTS', KEYS[i + 1]) == 1
+  elseif token then
+    passed = true
+  end
 end
 if not passed then
-  for i = last + 2, #KEYS, 2 do redis.call('HDEL', KEYS[i], A[3]) end
+  for i = first + 1, #KEYS, 2 do redis.call('HDEL', KEYS[i], ARGV[3]) end
 end
-release(A[2])
+if #gone > 0 then redis.call('DEL', unpack(gone)) end
+if awaited then announce(freed) end
 return 1`
   }
 ).withReturnType<1>()
