@@ -14,11 +14,11 @@ export const invalidKey = (key: string): IdempotencyError | undefined =>
         })
       })
 
-const scoped = new WeakMap<object, string>()
+/** Of a name in a store, in UTF-16 units. */
+const LONGEST = 512
 
-/** A caller's key within its saga, hashed; worked out once for a request. */
+/** A caller's key within its saga, as a name in a store: no two pairs have the same. */
 export const scopedKey = (request: { readonly saga: string; readonly key: string }): string => {
-  const known = scoped.get(request) ?? sha256(JSON.stringify([request.saga, request.key]))
-  scoped.set(request, known)
-  return known
+  const name = JSON.stringify([request.saga, request.key])
+  return name.length <= LONGEST ? name : sha256(name)
 }

@@ -9,6 +9,8 @@ export type Deadlines = (millis: number, expire: () => void) => () => void
 
 /** Whose limit passes: nothing else is known of it. */
 interface Limit {
+  /** In milliseconds of the clock. */
+  readonly until: number
   readonly expire: () => void
 }
 
@@ -29,52 +31,63 @@ export const deadlinesIn = (context: Context.Context<never>): Deadlines => {
 
 const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Deadlines => {
   const fork = Effect.runForkWith(Context.make(Scheduler.Scheduler, scheduler))
-  /** By the millisecond at which they pass. */
-  const limits = new Map<number, Set<Limit>>()
+  /** By how long they are: of those that are equally long, what was set first passes first. */
+  const byLength = new Map<number, Set<Limit>>()
   let timer: { readonly fiber: Fiber.Fiber<void>; readonly at: number } | undefined
+  let running = 0
   let resting = false
 
   const stop = () => {
     timer?.fiber.interruptUnsafe()
     timer = undefined
   }
-  const wakeAt = (at: number) => {
+  const wakeAt = (at: number, now: number) => {
     if (timer !== undefined && timer.at <= at) return
     stop()
-    const pause = Duration.millis(Math.max(1, at - clock.currentTimeMillisUnsafe()))
+    const pause = Duration.millis(Math.max(1, at - now))
     timer = { fiber: fork(Effect.andThen(clock.sleep(pause), Effect.sync(look))), at }
   }
   const look = () => {
     timer = undefined
     const now = clock.currentTimeMillisUnsafe()
     let next = Number.POSITIVE_INFINITY
-    for (const [until, together] of limits) {
-      if (until > now) next = Math.min(next, until)
-      else {
-        limits.delete(until)
-        for (const { expire } of together) expire()
+    for (const [length, limits] of byLength) {
+      for (const limit of limits) {
+        if (limit.until > now) {
+          next = Math.min(next, limit.until)
+          break
+        }
+        limits.delete(limit)
+        running--
+        limit.expire()
       }
+      if (limits.size === 0) byLength.delete(length)
     }
-    if (next < Number.POSITIVE_INFINITY) wakeAt(next)
+    if (next < Number.POSITIVE_INFINITY) wakeAt(next, now)
   }
   /** The timer would keep the program alive for nothing; but mostly the next limit follows soon. */
   const rest = () => {
     resting = false
-    if (limits.size === 0) stop()
+    if (running > 0) return
+    stop()
+    byLength.clear()
   }
 
   return (millis, expire) => {
-    const until = clock.currentTimeMillisUnsafe() + millis
-    const limit = { expire }
-    const together = limits.get(until)
-    if (together === undefined) limits.set(until, new Set([limit]))
-    else together.add(limit)
-    wakeAt(until)
+    const now = clock.currentTimeMillisUnsafe()
+    const limit = { until: now + millis, expire }
+    let limits = byLength.get(millis)
+    if (limits === undefined) {
+      limits = new Set()
+      byLength.set(millis, limits)
+    }
+    limits.add(limit)
+    running++
+    wakeAt(limit.until, now)
     return () => {
-      const others = limits.get(until)
-      if (others === undefined || !others.delete(limit) || others.size > 0) return
-      limits.delete(until)
-      if (limits.size > 0 || resting) return
+      if (!limits.delete(limit)) return
+      running--
+      if (running > 0 || resting) return
       resting = true
       setTimeout(rest, IDLE).unref()
     }

@@ -8,12 +8,11 @@
  */
 import { Duration, Effect, Layer } from "effect"
 import * as Redis from "effect/persistence/Redis"
-import { bucket } from "../../schema/Digest.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
 import { lockLost, readMarks, served, storeError } from "./Records.ts"
 import * as Scripts from "./RedisIdempotencyScripts.ts"
-import { recordKey, tagOf } from "./RedisKeys.ts"
+import { recordKey, tag, tagIn } from "./RedisKeys.ts"
 
 export interface RedisIdempotencyOptions {
   /** How long a record lives; 24 hours unless said. */
@@ -26,9 +25,9 @@ export interface RedisIdempotencyOptions {
 const partsOf = (request: IdempotencyRequest, cluster: boolean): readonly [Scripts.Part, ...Array<Scripts.Part>] => {
   const record = recordKey(request)
   if (!cluster) return [{ record, resources: request.resources }]
-  const groups = Map.groupBy(request.resources, (resource) => `${bucket(resource)}`)
-  const own = groups.get(tagOf(record)) ?? []
-  groups.delete(tagOf(record))
+  const groups = Map.groupBy(request.resources, tag)
+  const own = groups.get(tagIn(record)) ?? []
+  groups.delete(tagIn(record))
   const others = [...groups.values()].map((resources) => ({ record: undefined, resources }))
   return [{ record, resources: own }, ...others]
 }

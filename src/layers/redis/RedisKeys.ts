@@ -2,8 +2,10 @@
 import { bucket } from "../../schema/Digest.ts"
 import { scopedKey } from "../../schema/IdempotencyKey.ts"
 
-/** What all keys of one resource end with: a prefix says which it is. */
-export const tagged = (resource: string) => `{${bucket(resource)}}:${resource}`
+/** The hash tag of all keys of a resource. */
+export const tag = (resource: string) => `{${bucket(resource)}}`
+/** What they end with: a prefix says which it is. */
+export const tagged = (resource: string) => `${tag(resource)}:${resource}`
 export const LOCK = "dtx:lock:"
 export const FENCE = "dtx:fence:"
 /** Present while somebody waits for the resource. */
@@ -19,14 +21,14 @@ export const waitingKey = (resource: string) => WAITING + tagged(resource)
 export const writerKey = (resource: string) => WRITER + tagged(resource)
 export const openKey = (resource: string) => OPEN + tagged(resource)
 /** The fence of a saga that ended, while somebody may still ask whether it did. */
-export const endedKey = (resource: string, sagaId: string) => `dtx:ended:{${bucket(resource)}}:${sagaId}`
+export const endedKey = (tag: string, sagaId: string) => `dtx:ended:${tag}:${sagaId}`
 
 /** Of a derived key: with the first of its resources. */
-const derivedRecordKey = (resource: string, key: string) => `idempotency:{${bucket(resource)}}:${key}`
+const derivedRecordKey = (resource: string, key: string) => `idempotency:${tag(resource)}:${key}`
 /** Of a caller's key: scoped to the saga's name whatever the resource, hence with a tag of its own. */
 const callersRecordKey = (request: { readonly saga: string; readonly key: string }) => {
-  const hash = scopedKey(request)
-  return `idempotency:{${bucket(hash)}}:caller:${hash}`
+  const name = scopedKey(request)
+  return `idempotency:${tag(name)}:caller:${name}`
 }
 export const recordKey = (request: {
   readonly saga: string
@@ -34,8 +36,8 @@ export const recordKey = (request: {
   readonly derived: boolean
   readonly resources: ReadonlyArray<string>
 }): string => (request.derived ? derivedRecordKey(request.resources[0] ?? "", request.key) : callersRecordKey(request))
-/** What a cluster hashes of a key of ours. */
-export const tagOf = (key: string): string => key.slice(key.indexOf("{") + 1, key.indexOf("}"))
+/** The tag in a key of ours, or in what it ends with. */
+export const tagIn = (key: string): string => key.slice(key.indexOf("{"), key.indexOf("}") + 1)
 
 /** Where releases are announced: a JSON array of the resources' names, and of the record that was stored with it. */
 export const RELEASED = "dtx:released"

@@ -36,7 +36,7 @@ import { makeLockNode } from "./LockNode.ts"
 import { listening } from "./LockWaiters.ts"
 import { type Landed, type Present, readMarks, served, storeError } from "./Records.ts"
 import * as RedisIdempotency from "./RedisIdempotency.ts"
-import { tagOf } from "./RedisKeys.ts"
+import { tagIn } from "./RedisKeys.ts"
 import * as RedisLock from "./RedisLock.ts"
 import { makeAdmissions } from "./SagaGuardAdmission.ts"
 import * as Scripts from "./SagaGuardScripts.ts"
@@ -204,7 +204,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const names = resourceNames(locked(request))
     if (names instanceof LockError) return Effect.fail(names)
     const entry = Scripts.entryOf(request, names)
-    if (composed !== undefined && new Set(entry.keys.map(tagOf)).size > 1) return composed.enter(request)
+    if (composed !== undefined && new Set(entry.keys.map(tagIn)).size > 1) return composed.enter(request)
     return Effect.uninterruptibleMask((restore) => {
       const start = clock.currentTimeMillisUnsafe()
       const waiter: Waiter = {

@@ -6,7 +6,7 @@
 import { script } from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
 import { type Found, finding } from "./RedisIdempotencyScripts.ts"
-import { endedKey, FENCE, LOCK, OPEN, RELEASED, recordKey, tagged, WAITING, WRITER } from "./RedisKeys.ts"
+import { endedKey, FENCE, LOCK, OPEN, RELEASED, recordKey, tagged, tagIn, WAITING, WRITER } from "./RedisKeys.ts"
 import { FENCE_LIVES } from "./RedisLockScripts.ts"
 
 /** A request, and what is worked out from it once. */
@@ -19,16 +19,13 @@ export interface Entry {
 }
 
 export const entryOf = (request: IdempotencyRequest, names: ReadonlyArray<string>): Entry => {
-  const { resources, sagaId } = request
   const record = recordKey(request)
-  const keys = [record, endedKey(resources[0] ?? "", sagaId)]
-  for (const name of names) {
-    const tail = tagged(name)
-    keys.push(LOCK + tail, WAITING + tail)
-  }
-  const tails = resources.map(tagged)
-  for (const tail of tails) keys.push(FENCE + tail)
-  for (const tail of tails) keys.push(WRITER + tail, OPEN + tail)
+  const tails = names.map(tagged)
+  const own = request.resources.map((resource) => tails[names.indexOf(resource)] ?? tagged(resource))
+  const keys = [record, endedKey(tagIn(own[0] ?? record), request.sagaId)]
+  for (const tail of tails) keys.push(LOCK + tail, WAITING + tail)
+  for (const tail of own) keys.push(FENCE + tail)
+  for (const tail of own) keys.push(WRITER + tail, OPEN + tail)
   return { request, names, keys, record }
 }
 
