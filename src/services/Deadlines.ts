@@ -11,12 +11,13 @@ export type Deadlines = (millis: number, expire: () => void) => () => void
 interface Limit {
   /** In milliseconds of the clock. */
   readonly until: number
-  readonly expire: () => void
+  expire: () => void
 }
 
 /** For so many milliseconds a timer that nobody needs is kept; it is about real time, whatever the clock. */
 const IDLE = 100
 
+const nothing = () => {}
 const byClock = new WeakMap<Clock.Clock, Deadlines>()
 
 /** By the clock of this context: a test's own, or the one of the whole program. */
@@ -75,7 +76,7 @@ const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Dead
 
   return (millis, expire) => {
     const now = clock.currentTimeMillisUnsafe()
-    const limit = { until: now + millis, expire }
+    const limit: Limit = { until: now + millis, expire }
     let limits = byLength.get(millis)
     if (limits === undefined) {
       limits = new Set()
@@ -86,6 +87,8 @@ const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Dead
     wakeAt(limit.until, now)
     return () => {
       if (!limits.delete(limit)) return
+      // A table that the set outgrew may hold the limit until it is collected, and must not hold what it was for.
+      limit.expire = nothing
       running--
       if (running > 0 || resting) return
       resting = true

@@ -72,8 +72,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const sendOn = (client: Client): Send => {
     const { keyPrefix } = client.options
     const sendNow = sending(client, deadlines)
-    return (command, ...args) =>
-      sendNow(() => new Unhurried(command, [...args], keyPrefix === undefined ? TEXT : { ...TEXT, keyPrefix }))
+    const given = keyPrefix === undefined ? TEXT : { ...TEXT, keyPrefix }
+    return (command, ...args: Array<string>) => sendNow(() => new Unhurried(command, args, given))
   }
 
   const client = yield* open()
@@ -151,24 +151,25 @@ const evalBy =
   (send: Send): Redis.Redis["Service"]["eval"] =>
   (script) =>
   (...params) => {
-    const args = [String(script.numberOfKeys(...params)), ...script.params(...params).map(String)]
-    return Effect.catch(send("EVALSHA", digestOf(script), ...args), (error) =>
-      String(error.cause).includes("NOSCRIPT") ? send("EVAL", script.lua, ...args) : Effect.fail(error)
+    const args = [digestOf(script), String(script.numberOfKeys(...params))]
+    for (const one of script.params(...params)) args.push(String(one))
+    return Effect.catch(send("EVALSHA", ...args), (error) =>
+      String(error.cause).includes("NOSCRIPT") ? send("EVAL", script.lua, ...args.slice(1)) : Effect.fail(error)
     )
   }
 
 /** Holds back what is written until the end of this turn, that it leaves in one system call. */
 const gathering = (client: Client) => {
-  let held = false
+  let held: typeof client.stream | undefined
+  const release = () => {
+    held?.uncork()
+    held = undefined
+  }
   return () => {
-    if (held || client.status !== "ready") return
-    const { stream } = client
-    held = true
-    stream.cork()
-    process.nextTick(() => {
-      held = false
-      stream.uncork()
-    })
+    if (held !== undefined || client.status !== "ready") return
+    held = client.stream
+    held.cork()
+    process.nextTick(release)
   }
 }
 

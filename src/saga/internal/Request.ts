@@ -83,20 +83,30 @@ export type Recorded =
   | { readonly _tag: "Failure"; readonly sagaId: string; readonly error: unknown }
   | { readonly _tag: "Unreadable"; readonly problem: string }
 
-const Record = Schema.fromJsonString(
-  Schema.Struct({ id: Schema.String, ok: Schema.optionalKey(Schema.Unknown), err: Schema.optionalKey(Schema.Unknown) })
-)
+interface Stored {
+  readonly id: string
+  readonly ok?: unknown
+  readonly err?: unknown
+}
+const isStored = (json: unknown): json is Stored =>
+  typeof json === "object" && json !== null && "id" in json && typeof json.id === "string"
 
 /** Reads what `endingText` wrote, perhaps by another version of the program. */
 export const readRecord = (saga: SagaDefinition, text: string): Recorded => {
-  const record = Schema.decodeUnknownExit(Record)(text)
-  if (Exit.isFailure(record)) return { _tag: "Unreadable", problem: problemOf(record) }
-  const failed = "err" in record.value
-  const decoded = Schema.decodeUnknownExit(failed ? saga.error : saga.success)(
-    record.value.ok ?? record.value.err ?? null
-  )
+  const stored = parsed(text)
+  if (!isStored(stored)) return { _tag: "Unreadable", problem: "it is not what a saga records" }
+  const failed = "err" in stored
+  const decoded = Schema.decodeUnknownExit(failed ? saga.error : saga.success)(stored.ok ?? stored.err ?? null)
   if (Exit.isFailure(decoded)) return { _tag: "Unreadable", problem: problemOf(decoded) }
   return failed
-    ? { _tag: "Failure", sagaId: record.value.id, error: decoded.value }
-    : { _tag: "Success", sagaId: record.value.id, value: decoded.value }
+    ? { _tag: "Failure", sagaId: stored.id, error: decoded.value }
+    : { _tag: "Success", sagaId: stored.id, value: decoded.value }
+}
+
+const parsed = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
 }
