@@ -11,7 +11,7 @@ const Doc = Schema.Struct({
   uuid: Schema.String,
   title: Schema.String,
   body: Schema.String,
-  embedding: Schema.NullOr(Schema.Array(Schema.Number))
+  embedding: Schema.NullOr(Schema.Array(Schema.Finite))
 })
 type Doc = typeof Doc.Type
 
@@ -54,7 +54,7 @@ const call = <A>(write: (doc: Doc, key: string) => Promise<A>, doc: Doc) =>
 const writing = <const Name extends string>(name: Name, dependency: string, insert: Insert, remove: Delete) =>
   Step.make(name, {
     input: Doc,
-    output: Schema.Number,
+    output: Schema.Finite,
     error: StoreError,
     dependency,
     isTransient: ({ refused }) => !refused,
@@ -71,9 +71,9 @@ const sagaOver = ({ steps }: Harness) => {
     payload: Doc,
     success: Schema.Struct({
       uuid: Schema.String,
-      documentId: Schema.Number,
-      nodeId: Schema.Number,
-      vectorId: Schema.Number
+      documentId: Schema.Finite,
+      nodeId: Schema.Finite,
+      vectorId: Schema.Finite
     }),
     error: StoreError,
     resource: ({ uuid }) => uuid,

@@ -16,8 +16,7 @@ export interface AdmissionsOptions {
   readonly node: LockNode
   readonly keeper: LeaseKeeper
   readonly clock: Clock.Clock
-  /** Milliseconds. */
-  readonly recordLives: number
+  readonly lives: Scripts.Lives
   /** How long an answer is awaited that nothing depends on. */
   readonly patience: Duration.Duration
 }
@@ -39,7 +38,7 @@ export interface Admissions {
 }
 
 export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
-  const { clock, keeper, node, patience, recordLives, redis } = options
+  const { clock, keeper, lives, node, patience, redis } = options
 
   const released = (release: Effect.Effect<unknown, unknown>) =>
     Effect.catchCause(Effect.asVoid(release), (cause) =>
@@ -85,7 +84,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
       }
       /** Asking again changes nothing, so it is also how a lost reply is read back. */
       const stored = (ending: Ending) => {
-        const end = redis.eval(Scripts.leave)(entry, token, fence, recordLives, ending)
+        const end = redis.eval(Scripts.leave)(entry, token, fence, lives, ending)
         return Effect.catch(end, () => Effect.retry(end, brief))
       }
       const ended = (ending: Ending, answer: 0 | 1): Effect.Effect<boolean, LockError> => {

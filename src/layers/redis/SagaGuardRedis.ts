@@ -69,13 +69,15 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   const clock = yield* Clock.Clock
   const background = yield* Effect.scope
   const lease = Duration.fromInputUnsafe(options.lease ?? RedisLock.LEASE)
-  const leaseLives = Duration.toMillis(lease)
   const limit = Duration.toMillis(Duration.fromInputUnsafe(options.wait ?? RedisLock.WAIT))
-  const recordLives = Duration.toMillis(Duration.fromInputUnsafe(options.timeToLive ?? RedisIdempotency.LIVES))
+  const lives = {
+    lease: Duration.toMillis(lease),
+    record: Duration.toMillis(Duration.fromInputUnsafe(options.timeToLive ?? RedisIdempotency.LIVES))
+  }
   const patience = RedisLock.answerWithin(lease)
   const node = makeLockNode(redis, { lease, answerWithin: patience, together: true })
   const keeper = yield* makeLeaseKeeper(lease, (held) => node.renew(held.resources, held.token))
-  const admissions = makeAdmissions({ redis, node, keeper, clock, recordLives, patience })
+  const admissions = makeAdmissions({ redis, node, keeper, clock, lives, patience })
   const idempotency = Context.get(yield* Layer.build(RedisIdempotency.layerWith(options)), Idempotency)
   const places = makePlaces<Waiter>()
   const landings = makeLandings<Landed, Waiter>()
@@ -101,7 +103,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   ): Effect.Effect<Admission | number, Refusal, Scope.Scope> =>
     Effect.flatMap(freshToken, (token) => {
       const asked = clock.currentTimeMillisUnsafe()
-      return Effect.matchCauseEffect(restore(redis.eval(Scripts.enter)(entry, token, leaseLives, recordLives)), {
+      return Effect.matchCauseEffect(restore(redis.eval(Scripts.enter)(entry, token, lives)), {
         onFailure: (cause) =>
           Effect.andThen(forget(entry, token), Effect.failCause(Cause.map(cause, asStoreError(entry)))),
         onSuccess: (answer) => answered(entry, waiter, token, asked, answer)

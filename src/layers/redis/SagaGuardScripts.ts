@@ -30,7 +30,6 @@ export const entryOf = (request: IdempotencyRequest, names: ReadonlyArray<string
 }
 
 const numberOfKeys = (entry: Entry) => entry.keys.length
-const flag = (value: boolean) => (value ? "1" : "0")
 /** How long whoever lost the reply to its end may ask again; longer than any client tries. */
 const TRACE_LIVES = 60_000
 
@@ -64,6 +63,12 @@ export type Answer =
   | readonly ["held", string]
   | readonly ["admitted", string, ...ReadonlyArray<string>]
 
+/** In milliseconds. */
+export interface Lives {
+  readonly lease: number
+  readonly record: number
+}
+
 /**
  * In: the record if it counts; else all the locks or none; and with them admission. Invariants, those of the lock and of
  * idempotency: a lock key holds one token, and asking again with it is asking for the same lease; the fence is above the
@@ -73,34 +78,33 @@ export type Answer =
  * it succeeds. Held: nothing is taken, and the waiting marks outlive the leases in the way.
  */
 export const enter = script(
-  ({ keys, names, request }: Entry, token: string, lease: number, lives: number) => [
-    ...keys,
-    names.length,
-    token,
-    lease,
-    lives,
-    flag(request.replay !== false),
-    flag(request.derived),
-    request.unreadable ?? "",
-    request.sagaId,
-    ...markAround(request)
-  ],
+  ({ keys, names, request }: Entry, token: string, { lease, record }: Lives) => {
+    const given = [
+      ...keys,
+      names.length,
+      token,
+      request.replay === false ? "" : request.derived ? "derived" : "caller's"
+    ]
+    given.push(request.sagaId, ...markAround(request), lease, record)
+    if (request.unreadable !== undefined) given.push(request.unreadable)
+    return given
+  },
   {
     numberOfKeys,
     lua: `${PLACES}${finding(FIRST)}
-if ARGV[5] == '1' then
-  local found = find(ARGV[6] == '1', ARGV[7])
+if ARGV[3] ~= '' then
+  local found = find(ARGV[3] == 'derived', ARGV[9])
   if found then return found end
 end
 local wait, taken = -1, {}
 for i = 3, last, 2 do
-  if redis.call('SET', KEYS[i], ARGV[2], 'NX', 'PX', ARGV[3]) then
+  if redis.call('SET', KEYS[i], ARGV[2], 'NX', 'PX', ARGV[7]) then
     taken[#taken + 1] = KEYS[i]
   elseif redis.call('GET', KEYS[i]) == ARGV[2] then
-    redis.call('PEXPIRE', KEYS[i], ARGV[3])
+    redis.call('PEXPIRE', KEYS[i], ARGV[7])
   else
     local left = redis.call('PTTL', KEYS[i])
-    if left < 0 then left = tonumber(ARGV[3]) end
+    if left < 0 then left = tonumber(ARGV[7]) end
     redis.call('SET', KEYS[i + 1], '1', 'PX', left + 1000)
     if left > wait then wait = left end
   end
@@ -121,12 +125,12 @@ local fence, reserved = string.format('%.0f', drawn), string.format('%.0f', draw
 for i = last + 1, first - 1 do redis.call('SET', KEYS[i], reserved, 'PX', ${FENCE_LIVES}) end
 local answer = {'admitted', fence}
 for i = first, #KEYS, 2 do
-  redis.call('SET', KEYS[i], fence, 'PX', ARGV[4])
+  redis.call('SET', KEYS[i], fence, 'PX', ARGV[8])
   local marks = redis.call('HGETALL', KEYS[i + 1])
   for m = 1, #marks, 2 do
-    if marks[m] ~= ARGV[8] then answer[#answer + 1] = marks[m + 1] end
+    if marks[m] ~= ARGV[4] then answer[#answer + 1] = marks[m + 1] end
   end
-  redis.call('HSET', KEYS[i + 1], ARGV[8], ARGV[9] .. fence .. ARGV[10])
+  redis.call('HSET', KEYS[i + 1], ARGV[4], ARGV[5] .. fence .. ARGV[6])
 end
 return answer`
   }
@@ -139,17 +143,16 @@ return answer`
  * nothing changes. Refused it returns 0 and releases nothing, for there is something to undo under the lock.
  */
 export const leave = script(
-  ({ keys, names, request }: Entry, token: string, fence: number, lives: number, ending: Ending) => [
+  ({ keys, names, request }: Entry, token: string, fence: number, { record }: Lives, ending: Ending) => [
     ...keys,
     names.length,
     token,
     fence,
-    lives,
     request.sagaId,
     request.fingerprint,
-    flag(ending._tag !== "Nothing"),
-    request.replay === false ? "Nothing" : ending._tag,
-    ending._tag === "Result" ? ending.text : ""
+    request.replay === false && ending._tag !== "Nothing" ? "Unrecorded" : ending._tag,
+    ending._tag === "Result" ? ending.text : "",
+    record
   ],
   {
     numberOfKeys,
@@ -158,25 +161,22 @@ local asked = {}
 for i = 3, last do asked[#asked + 1] = KEYS[i] end
 for i = first, #KEYS, 2 do asked[#asked + 1] = KEYS[i] end
 local is = redis.call('MGET', unpack(asked))
-local kept, ours = ARGV[8] ~= 'Nothing', true
+local kept, ours = ARGV[6] == 'Result' or ARGV[6] == 'Served', true
 for i = last - 1, #is do ours = ours and is[i] == ARGV[3] end
 local gone = {}
 if ours then
   for i = first + 1, #KEYS, 2 do
-    if ARGV[7] == '1' then gone[#gone + 1] = KEYS[i] else redis.call('HDEL', KEYS[i], ARGV[5]) end
+    if ARGV[6] == 'Nothing' then redis.call('HDEL', KEYS[i], ARGV[4]) else gone[#gone + 1] = KEYS[i] end
   end
   if kept then
     redis.call('DEL', KEYS[1])
-    if ARGV[8] == 'Result' then
-      redis.call('HSET', KEYS[1], 'saga', ARGV[5], 'print', ARGV[6], 'fence', ARGV[3], 'text', ARGV[9])
-    else
-      redis.call('HSET', KEYS[1], 'saga', ARGV[5], 'print', ARGV[6], 'fence', ARGV[3])
-    end
-    redis.call('PEXPIRE', KEYS[1], ARGV[4])
+    local text = ARGV[6] == 'Result' and { 'text', ARGV[7] } or {}
+    redis.call('HSET', KEYS[1], 'saga', ARGV[4], 'print', ARGV[5], 'fence', ARGV[3], unpack(text))
+    redis.call('PEXPIRE', KEYS[1], ARGV[8])
   end
   redis.call('SET', KEYS[2], ARGV[3], 'PX', ${TRACE_LIVES})
 elseif redis.call('GET', KEYS[2]) ~= ARGV[3] then
-  if redis.pcall('HGET', KEYS[1], 'saga') ~= ARGV[5] then return 0 end
+  if redis.pcall('HGET', KEYS[1], 'saga') ~= ARGV[4] then return 0 end
 end
 local freed, awaited = {}, false
 for i = 1, last - 2, 2 do
