@@ -6,6 +6,7 @@ import { DistributedLock, Idempotency, type IdempotencyRequest, IoRedis, SagaGua
 import { Redis as Client } from "ioredis"
 import * as ComposedGuard from "../../src/layers/guard/ComposedGuard.ts"
 import * as MemoryIdempotency from "../../src/layers/memory/MemoryIdempotency.ts"
+import { readRecord } from "../../src/layers/redis/Records.ts"
 import * as RedisIdempotency from "../../src/layers/redis/RedisIdempotency.ts"
 import { fenceKey, lockKey, openKey, recordKey, waitingKey, writerKey } from "../../src/layers/redis/RedisKeys.ts"
 import * as RedisLock from "../../src/layers/redis/RedisLock.ts"
@@ -201,7 +202,7 @@ describe.skipIf(servers().redis === null)("the guard", () => {
             )
           )
           assert.isTrue(recorded)
-          assert.strictEqual(yield* redis.send("HGET", recordKey(one), "text"), result.text)
+          assert.strictEqual(readRecord(yield* redis.send<string>("GET", recordKey(one)))?.text, result.text)
           assert.strictEqual(yield* redis.send("EXISTS", openKey(one.resources[0] ?? "")), 0)
         }).pipe(Effect.scoped)
     )

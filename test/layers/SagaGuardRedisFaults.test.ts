@@ -4,6 +4,7 @@ import { Context, Deferred, type Duration, Effect, Exit, Fiber, Layer } from "ef
 import * as Redis from "effect/persistence/Redis"
 import { type Ending, type IdempotencyRequest, IoRedis, SagaGuard, SagaGuardRedis } from "effect-saga"
 import { Redis as Client } from "ioredis"
+import { readRecord } from "../../src/layers/redis/Records.ts"
 import { lockKey, openKey, recordKey } from "../../src/layers/redis/RedisKeys.ts"
 import * as Scripts from "../../src/layers/redis/SagaGuardScripts.ts"
 import { servers } from "../servers/inject.ts"
@@ -106,7 +107,7 @@ describe.skipIf(servers().redis === null)("the fused guard, when a reply is lost
       const [guard, client] = [yield* guardOn({}, { before: once(Scripts.leave, lost) }), yield* clientOn()]
       const one = request()
       assert.isTrue(yield* serve(guard, one))
-      assert.strictEqual(yield* asked(() => client.hget(recordKey(one), "text")), "one")
+      assert.strictEqual(readRecord((yield* asked(() => client.get(recordKey(one)))) ?? "")?.text, "one")
       assert.deepStrictEqual(yield* left(client, one), [0, 0])
     }).pipe(Effect.scoped)
   )

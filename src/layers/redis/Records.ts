@@ -1,4 +1,4 @@
-/** What the scripts of idempotency answer, and what it means. */
+/** What is recorded of a saga, and what that means. */
 import { Effect, Metric, Schema } from "effect"
 import {
   IdempotencyError,
@@ -8,9 +8,8 @@ import {
   ResultNotKept
 } from "../../schema/IdempotencyError.ts"
 import { LockError, LockLost } from "../../schema/LockError.ts"
-import type { IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
+import type { Ending, IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
 import { idempotentCacheHits } from "../../services/Metrics.ts"
-import type { Found } from "./RedisIdempotencyScripts.ts"
 
 export const storeError = (cause: unknown) => new IdempotencyError({ reason: new IdempotencyStoreError({ cause }) })
 export const lockLost = (request: IdempotencyRequest, fence: number) =>
@@ -35,20 +34,52 @@ export const readMarks = (texts: Iterable<string>): Effect.Effect<ReadonlyArray<
     (marks) => [...new Map(marks.map((one) => [one.sagaId, one])).values()]
   )
 
-/** A record that a repeat can be served from. */
-export type Landed = Extract<Found, readonly ["text" | "served", ...ReadonlyArray<string>]>
+/**
+ * A record that a repeat can be served from. Its text is four lines, so that a script sees its fence: the fence, the
+ * payload's fingerprint, the saga id as JSON, and the result; a success whose result was not kept has three.
+ */
+export interface Landed {
+  readonly fence: string
+  readonly fingerprint: string
+  readonly sagaId: string
+  /** Of the result; undefined: served, but not kept. */
+  readonly text: string | undefined
+}
 
-/** What is found under a key, be it of use or not. */
-export type Present = Exclude<Found, readonly ["none"]>
+/** Empty for an ending that leaves no record. */
+export const recordText = ({ fingerprint, sagaId }: IdempotencyRequest, fence: number, ending: Ending): string => {
+  if (ending._tag === "Nothing") return ""
+  const head = `${fence}\n${fingerprint}\n${JSON.stringify(sagaId)}`
+  return ending._tag === "Result" ? `${head}\n${ending.text}` : head
+}
 
-/** What a found record means for this request. */
-export const served = (request: IdempotencyRequest, found: Present): Effect.Effect<string, IdempotencyError> => {
-  const { key } = request
-  if (found[0] === "unreadable") {
-    return Effect.fail(new IdempotencyError({ reason: new RecordUnreadable({ key, problem: found[1] }) }))
+/** Undefined: it is not what this version writes. */
+export const readRecord = (record: string): Landed | undefined => {
+  const parts = /^(\d+)\n([^\n]*)\n("[^\n]*")(?:\n|$)/.exec(record)
+  const [head, fence, fingerprint, id] = parts ?? []
+  if (head === undefined || fence === undefined || fingerprint === undefined || id === undefined) return undefined
+  return {
+    fence,
+    fingerprint,
+    sagaId: String(JSON.parse(id)),
+    text: head.endsWith("\n") ? record.slice(head.length) : undefined
   }
-  if (found[2] !== request.fingerprint) return Effect.fail(new IdempotencyError({ reason: new KeyReused({ key }) }))
-  return found[0] === "text"
-    ? Effect.as(Metric.update(idempotentCacheHits, 1), found[3])
-    : Effect.fail(new IdempotencyError({ reason: new ResultNotKept({ key, sagaId: found[1] }) }))
+}
+
+/** What a record means for this request. */
+export const served = (
+  request: IdempotencyRequest,
+  landed: Landed | undefined
+): Effect.Effect<string, IdempotencyError> => {
+  const { key } = request
+  if (landed === undefined) {
+    const problem = "it is not what this version writes"
+    return Effect.fail(new IdempotencyError({ reason: new RecordUnreadable({ key, problem }) }))
+  }
+  if (landed.fingerprint !== request.fingerprint) {
+    return Effect.fail(new IdempotencyError({ reason: new KeyReused({ key }) }))
+  }
+  return landed.text === undefined
+    ? Effect.fail(new IdempotencyError({ reason: new ResultNotKept({ key, sagaId: landed.sagaId }) }))
+    : Effect.as(Metric.update(idempotentCacheHits, 1), landed.text)
 }

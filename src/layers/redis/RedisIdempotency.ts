@@ -10,7 +10,7 @@ import { Duration, Effect, Layer } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
-import { lockLost, readMarks, served, storeError } from "./Records.ts"
+import { lockLost, readMarks, readRecord, served, storeError } from "./Records.ts"
 import * as Scripts from "./RedisIdempotencyScripts.ts"
 import { recordKey, tag, tagIn } from "./RedisKeys.ts"
 
@@ -32,6 +32,8 @@ const partsOf = (request: IdempotencyRequest, cluster: boolean): readonly [Scrip
   return [{ record, resources: own }, ...others]
 }
 
+const isOf = ({ sagaId }: IdempotencyRequest, record: string) => readRecord(record)?.sagaId === sagaId
+
 export const LIVES = Duration.hours(24)
 
 const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
@@ -47,8 +49,9 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
   const find = Effect.fnUntraced(function* (request: IdempotencyRequest) {
     const [first, ...others] = parts(request)
     const found = yield* redis.eval(Scripts.lookup)(first, request)
-    if (!request.derived || found[0] !== "text" || others.length === 0) return found
-    return (yield* everywhere(others, found[4])) ? found : (["none"] as const)
+    if (!request.derived || found[0] === "none" || others.length === 0) return found
+    const landed = readRecord(found[1])
+    return landed !== undefined && (yield* everywhere(others, landed.fence)) ? found : (["none"] as const)
   }, Effect.mapError(storeError))
   /** What parts were admitted before another refused or failed: nothing ran, so their marks go. */
   const withdraw = (done: ReadonlyArray<Scripts.Part>, request: IdempotencyRequest, fence: number) =>
@@ -56,7 +59,7 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
       Effect.forEach(done, (part) => redis.eval(Scripts.end)(part, request, fence, lives, { _tag: "Nothing" }))
     )
   const isStored = (request: IdempotencyRequest) =>
-    Effect.map(redis.send<string | null>("HGET", recordKey(request), "saga"), (sagaId) => sagaId === request.sagaId)
+    Effect.map(redis.send<string | null>("GET", recordKey(request)), (record) => isOf(request, record ?? ""))
 
   return Idempotency.of({
     lookup: Effect.fnUntraced(function* (request) {
@@ -64,7 +67,7 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
       if (invalid !== undefined) return yield* invalid
       if (request.replay === false) return undefined
       const found = yield* find(request)
-      return found[0] === "none" ? undefined : yield* served(request, found)
+      return found[0] === "none" ? undefined : yield* served(request, readRecord(found[1]))
     }),
     begin: Effect.fnUntraced(function* (request, lease) {
       const invalid = request.derived ? undefined : invalidKey(request.key)
@@ -74,7 +77,8 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
       const all = parts(request)
       if (all.length > 1 && request.replay !== false) {
         const found = yield* find(request)
-        if (found[0] !== "none") return { _tag: "Replayed", result: yield* served(request, found) } as const
+        if (found[0] !== "none")
+          return { _tag: "Replayed", result: yield* served(request, readRecord(found[1])) } as const
       }
       const asked = all.length > 1 ? { ...request, replay: false } : request
       const marks: Array<string> = []
@@ -87,7 +91,8 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
             Effect.tapError(() => before)
           )
         if (answer[0] === "refused") return yield* Effect.andThen(before, lockLost(request, lease.fence))
-        if (answer[0] !== "admitted") return { _tag: "Replayed", result: yield* served(request, answer) } as const
+        if (answer[0] !== "admitted")
+          return { _tag: "Replayed", result: yield* served(request, readRecord(answer[1])) } as const
         marks.push(...answer.slice(1))
       }
       return { _tag: "Admitted", abandoned: yield* readMarks(marks) } as const
@@ -96,14 +101,13 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
       const [first, ...others] = parts(request)
       const asked = Effect.gen(function* () {
         // The record is what makes it an end, so it is stored when no other part can refuse any more.
-        if (!(yield* everywhere(others, `${lease.fence}`))) return (yield* isStored(request)) ? 1 : 0
+        if (!(yield* everywhere(others, `${lease.fence}`))) return yield* isStored(request)
         const stored = yield* redis.eval(Scripts.end)(first, request, lease.fence, lives, ending)
-        if (stored === 1) {
-          for (const part of others) yield* redis.eval(Scripts.end)(part, request, lease.fence, lives, ending)
-        }
-        return stored
+        if (stored[0] === "refused") return isOf(request, stored[1])
+        for (const part of others) yield* redis.eval(Scripts.end)(part, request, lease.fence, lives, ending)
+        return true
       })
-      if ((yield* Effect.mapError(asked, storeError)) === 0) return yield* lockLost(request, lease.fence)
+      if (!(yield* Effect.mapError(asked, storeError))) return yield* lockLost(request, lease.fence)
     }),
     ended: (request) => Effect.mapError(isStored(request), storeError)
   })

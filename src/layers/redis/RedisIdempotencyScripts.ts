@@ -1,9 +1,11 @@
 /**
- * The atomic steps of idempotency. A record is a hash: saga (id), print (of the payload), fence, and text, or served
- * without one. The open marks of a resource are a hash too, by saga id. All keys of one script are on one node: those of a single Redis, or of one hash tag of a cluster.
+ * The atomic steps of idempotency. A record is a text (see `Records`) that begins with the fence of the saga that wrote
+ * it. The open marks of a resource are a hash by saga id. All keys of one script are on one node: those of a single
+ * Redis, or of one hash tag of a cluster.
  */
 import { script } from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
+import { recordText } from "./Records.ts"
 import { openKey, writerKey } from "./RedisKeys.ts"
 
 /** What one script is about: some of a request's resources, and its record if that is on the same node. */
@@ -34,28 +36,22 @@ const MARKS = marking("#KEYS % 2 + 1")
 
 /**
  * The record, if it counts: a derived one only while the last saga admitted to each resource is the one that wrote it,
- * and unless it is the very text that was found unreadable.
+ * if its result was kept, and unless that is the very text that was found unreadable.
  */
 export const finding = (first: string) => `${marking(first)}
 local function find(derived, unreadable)
-  local r = redis.pcall('HMGET', KEYS[1], 'saga', 'print', 'fence', 'text')
-  if not (r.err or r[1] or r[2] or r[3] or r[4]) then return nil end
-  if not (r[1] and r[2] and r[3]) then
-    if derived then return nil end
-    return {'unreadable', 'it is not what this version writes'}
-  end
-  if derived and (not r[4] or r[4] == unreadable or not writers_are(r[3])) then return nil end
-  if r[4] then return {'text', r[1], r[2], r[4], r[3]} end
-  return {'served', r[1], r[2]}
+  local text = redis.pcall('GET', KEYS[1])
+  if not text then return nil end
+  if not derived then return {'found', text.err and '' or text} end
+  local fence = not text.err and string.match(text, '^(%d+)\\n[^\\n]*\\n[^\\n]*\\n')
+  if not fence or not writers_are(fence) then return nil end
+  if unreadable ~= '' and string.sub(text, -#unreadable - 1) == '\\n' .. unreadable then return nil end
+  return {'found', text}
 end
 `
 const FIND = finding("#KEYS % 2 + 1")
 
-export type Found =
-  | readonly ["none"]
-  | readonly ["unreadable", string]
-  | readonly ["text", string, string, string, string]
-  | readonly ["served", string, string]
+export type Found = readonly ["none"] | readonly ["found", string]
 
 export const lookup = script(
   (part: Part, request: IdempotencyRequest) => [...keys(part), flag(request.derived), request.unreadable ?? ""],
@@ -118,37 +114,31 @@ return answer`
 
 /**
  * The end. Invariant: only the saga admitted last to all the resources ends; a successor's record and marks are never
- * touched. A success has dealt with the marks it found. Asking again for the same saga id changes nothing. Returns 0 when
- * refused.
+ * touched. A success has dealt with the marks it found. Refused it returns the record: if it is the saga's own, it has ended
+ * before.
  */
 export const end = script(
   (part: Part, request: IdempotencyRequest, fence: number, lives: number, ending: Ending) => [
     ...keys(part),
     fence,
-    lives,
     request.sagaId,
-    request.fingerprint,
-    part.record === undefined || request.replay === false ? "Nothing" : ending._tag,
-    ending._tag === "Result" ? ending.text : "",
-    flag(ending._tag !== "Nothing")
+    flag(ending._tag !== "Nothing"),
+    part.record === undefined || request.replay === false ? "" : recordText(request, fence, ending),
+    lives
   ],
   {
     numberOfKeys: count,
     lua: `${MARKS}
 if not writers_are(ARGV[1]) then
-  local done = first == 2 and redis.call('TYPE', KEYS[1]).ok == 'hash' and redis.call('HGET', KEYS[1], 'saga') == ARGV[3]
-  return done and 1 or 0
+  local text = first == 2 and redis.pcall('GET', KEYS[1])
+  if not text or text.err then return {'refused', ''} end
+  return {'refused', text}
 end
 for i = first + 1, #KEYS, 2 do
-  local had = redis.call('HDEL', KEYS[i], ARGV[3])
-  if had == 1 and ARGV[7] == '1' then redis.call('DEL', KEYS[i]) end
+  local had = redis.call('HDEL', KEYS[i], ARGV[2])
+  if had == 1 and ARGV[3] == '1' then redis.call('DEL', KEYS[i]) end
 end
-if ARGV[5] ~= 'Nothing' then
-  redis.call('DEL', KEYS[1])
-  redis.call('HSET', KEYS[1], 'saga', ARGV[3], 'print', ARGV[4], 'fence', ARGV[1])
-  if ARGV[5] == 'Result' then redis.call('HSET', KEYS[1], 'text', ARGV[6]) end
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-end
-return 1`
+if ARGV[4] ~= '' then redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5]) end
+return {'ended'}`
   }
-).withReturnType<0 | 1>()
+).withReturnType<readonly ["ended"] | readonly ["refused", string]>()

@@ -121,5 +121,9 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
 }
 
 /** What those in flight with it get. */
-const landing = ({ fingerprint, sagaId }: IdempotencyRequest, fence: number, ending: Ending): Landed =>
-  ending._tag === "Result" ? ["text", sagaId, fingerprint, ending.text, `${fence}`] : ["served", sagaId, fingerprint]
+const landing = ({ fingerprint, sagaId }: IdempotencyRequest, fence: number, ending: Ending): Landed => ({
+  fence: `${fence}`,
+  fingerprint,
+  sagaId,
+  text: ending._tag === "Result" ? ending.text : undefined
+})

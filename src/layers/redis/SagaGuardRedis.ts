@@ -34,7 +34,7 @@ import { makePlaces, type Place } from "../lock/Places.ts"
 import { lockTimeout } from "../lock/Turns.ts"
 import { makeLockNode } from "./LockNode.ts"
 import { listening } from "./LockWaiters.ts"
-import { type Landed, type Present, readMarks, served, storeError } from "./Records.ts"
+import { type Landed, readMarks, readRecord, served, storeError } from "./Records.ts"
 import * as RedisIdempotency from "./RedisIdempotency.ts"
 import { tagIn } from "./RedisKeys.ts"
 import * as RedisLock from "./RedisLock.ts"
@@ -88,7 +88,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   }
   yield* Effect.forkScoped(listening(redis, wake), { startImmediately: true })
 
-  const replayed = (request: IdempotencyRequest, found: Present) =>
+  const replayed = (request: IdempotencyRequest, found: Landed | undefined) =>
     Effect.map(served(request, found), (result) => ({ _tag: "Replayed", result }) as const)
   const lookup = (request: IdempotencyRequest) =>
     Effect.map(idempotency.lookup(request), (result) =>
@@ -125,10 +125,10 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     answer: Scripts.Answer
   ): Effect.Effect<Admission | number, Refusal, Scope.Scope> => {
     if (answer[0] === "held") return Effect.succeed(Number(answer[1]))
-    if (answer[0] === "unreadable") return replayed(entry.request, answer)
-    if (answer[0] !== "admitted") {
-      landings.land(waiter, answer)
-      return replayed(entry.request, answer)
+    if (answer[0] === "found") {
+      const landed = readRecord(answer[1])
+      if (landed !== undefined) landings.land(waiter, landed)
+      return replayed(entry.request, landed)
     }
     if (clock.currentTimeMillisUnsafe() >= keeper.deadline(asked)) {
       const late = lockStoreError(new Error("the answer came after the lease had ended"))
@@ -154,7 +154,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const { found } = waiter
     waiter.found = undefined
     if (found === undefined || !request.derived) return found
-    return found[0] === "text" && found[3] !== request.unreadable ? found : undefined
+    return found.text !== undefined && found.text !== request.unreadable ? found : undefined
   }
 
   /** `held`: for how long the lock is another's, if that is known already. */

@@ -5,6 +5,7 @@
  */
 import { script } from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
+import { recordText } from "./Records.ts"
 import { type Found, finding } from "./RedisIdempotencyScripts.ts"
 import { endedKey, FENCE, LOCK, OPEN, RELEASED, recordKey, tagged, tagIn, WAITING, WRITER } from "./RedisKeys.ts"
 import { FENCE_LIVES } from "./RedisLockScripts.ts"
@@ -86,7 +87,7 @@ export const enter = script(
       request.replay === false ? "" : request.derived ? "derived" : "caller's"
     ]
     given.push(request.sagaId, ...markAround(request), lease, record)
-    if (request.unreadable !== undefined) given.push(request.unreadable)
+    given.push(request.unreadable ?? "")
     return given
   },
   {
@@ -149,9 +150,8 @@ export const leave = script(
     token,
     fence,
     request.sagaId,
-    request.fingerprint,
-    request.replay === false && ending._tag !== "Nothing" ? "Unrecorded" : ending._tag,
-    ending._tag === "Result" ? ending.text : "",
+    ending._tag === "Nothing" ? "" : "success",
+    request.replay === false ? "" : recordText(request, fence, ending),
     record
   ],
   {
@@ -160,23 +160,18 @@ export const leave = script(
 local asked = {}
 for i = 3, last do asked[#asked + 1] = KEYS[i] end
 for i = first, #KEYS, 2 do asked[#asked + 1] = KEYS[i] end
-local is = redis.call('MGET', unpack(asked))
-local kept, ours = ARGV[6] == 'Result' or ARGV[6] == 'Served', true
+local is, ours = redis.call('MGET', unpack(asked)), true
 for i = last - 1, #is do ours = ours and is[i] == ARGV[3] end
 local gone = {}
 if ours then
   for i = first + 1, #KEYS, 2 do
-    if ARGV[6] == 'Nothing' then redis.call('HDEL', KEYS[i], ARGV[4]) else gone[#gone + 1] = KEYS[i] end
+    if ARGV[5] == '' then redis.call('HDEL', KEYS[i], ARGV[4]) else gone[#gone + 1] = KEYS[i] end
   end
-  if kept then
-    redis.call('DEL', KEYS[1])
-    local text = ARGV[6] == 'Result' and { 'text', ARGV[7] } or {}
-    redis.call('HSET', KEYS[1], 'saga', ARGV[4], 'print', ARGV[5], 'fence', ARGV[3], unpack(text))
-    redis.call('PEXPIRE', KEYS[1], ARGV[8])
-  end
+  if ARGV[6] ~= '' then redis.call('SET', KEYS[1], ARGV[6], 'PX', ARGV[7]) end
   redis.call('SET', KEYS[2], ARGV[3], 'PX', ${TRACE_LIVES})
 elseif redis.call('GET', KEYS[2]) ~= ARGV[3] then
-  if redis.pcall('HGET', KEYS[1], 'saga') ~= ARGV[4] then return 0 end
+  local text = redis.pcall('GET', KEYS[1])
+  if not text or text.err or string.match(text, '^%d+\\n[^\\n]*\\n"([^\\n]*)"') ~= ARGV[4] then return 0 end
 end
 local freed, awaited = {}, false
 for i = 1, last - 2, 2 do
@@ -190,7 +185,7 @@ for i = 1, last - 2, 2 do
   end
 end
 if #gone > 0 then redis.call('DEL', unpack(gone)) end
-if awaited then announce(freed, kept and KEYS[1]) end
+if awaited then announce(freed, ARGV[6] ~= '' and KEYS[1]) end
 return 1`
   }
 ).withReturnType<0 | 1>()
