@@ -77,7 +77,11 @@ const guard = (options: Options) =>
         Layer.provideMerge(Layer.merge(RedisLock.layerFenceOnly, RedisIdempotency.layerWith(options)))
       )
     : Layer.mergeAll(
-        SagaGuardRedis.layerWith({ ...options, replay: options.idempotency !== false }),
+        SagaGuardRedis.layerWith({
+          ...options,
+          replay: options.idempotency !== false,
+          journal: options.journal === "redis"
+        }),
         RedisLock.layerWith(options),
         RedisIdempotency.layerWith(options)
       )

@@ -39,6 +39,13 @@ export type Admission =
        * could not be read back.
        */
       readonly commit: (ending: Ending) => Effect.Effect<boolean, LockError | OutcomeUnknown>
+      /**
+       * The same, stored only if this owner has closed the journal of the saga: asked in the turn in which the journal is
+       * asked, it goes right behind that on the same connection. Undefined where the two do not share a store.
+       */
+      readonly commitBehind?:
+        | ((ending: Ending, journalOwner: number) => Effect.Effect<boolean, LockError | OutcomeUnknown>)
+        | undefined
     }
 
 export class SagaGuard extends Context.Service<

@@ -6,7 +6,7 @@ import { script } from "effect/persistence/Redis"
 import type { JournalRecord, JournalRef, NewJournal } from "../../schema/Journal.ts"
 import type { JournalEnd } from "../../services/SagaJournal.ts"
 
-const journalKey = (sagaId: string) => `dtx:journal:{${sagaId}}`
+export const journalKey = (sagaId: string) => `dtx:journal:{${sagaId}}`
 const recordsKey = (sagaId: string) => `dtx:journal-records:{${sagaId}}`
 const unfinishedKey = (resource: string) => `dtx:unfinished:${resource}`
 /** Saga ids, by when they were opened. */

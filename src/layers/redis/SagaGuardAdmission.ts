@@ -17,6 +17,8 @@ export interface AdmissionsOptions {
   readonly keeper: LeaseKeeper
   readonly clock: Clock.Clock
   readonly lives: Scripts.Lives
+  /** Whether the journal is on the same Redis. */
+  readonly journal: boolean
   /** How long an answer is awaited that nothing depends on. */
   readonly patience: Duration.Duration
 }
@@ -83,8 +85,8 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
         )
       }
       /** Asking again changes nothing, so it is also how a lost reply is read back. */
-      const stored = (ending: Ending) => {
-        const end = redis.eval(Scripts.leave)(entry, token, fence, lives, ending)
+      const stored = (ending: Ending, owner?: number) => {
+        const end = redis.eval(Scripts.leave)(entry, token, fence, lives, ending, owner)
         return Effect.catch(end, () => Effect.retry(end, brief))
       }
       const ended = (ending: Ending, answer: 0 | 1): Effect.Effect<boolean, LockError> => {
@@ -98,22 +100,24 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
         return Effect.succeed(recorded)
       }
       const lease = leaseOf(held, clock, advancing(held, names))
+      const commit = (ending: Ending, owner?: number) =>
+        Effect.suspend(() => {
+          if (state === "running") {
+            state = "ending"
+            // The next in this process asks behind this end on the same connection: one round trip less between the two.
+            queueMicrotask(pass)
+          }
+          return Effect.matchEffect(stored(ending, owner), {
+            onFailure: (error) => unrecorded(request, lease, ending, storeError(error)),
+            onSuccess: (answer) => ended(ending, answer)
+          })
+        })
       const admission: Admission = {
         _tag: "Admitted",
         abandoned,
         lease,
-        commit: (ending) =>
-          Effect.suspend(() => {
-            if (state === "running") {
-              state = "ending"
-              // The next in this process asks behind this end on the same connection: one round trip less between the two.
-              queueMicrotask(pass)
-            }
-            return Effect.matchEffect(stored(ending), {
-              onFailure: (error) => unrecorded(request, lease, ending, storeError(error)),
-              onSuccess: (answer) => ended(ending, answer)
-            })
-          })
+        commit,
+        commitBehind: options.journal ? commit : undefined
       }
       return Effect.flatMap(Effect.scope, (scope) => Effect.as(Scope.addFinalizerExit(scope, close), admission))
     }

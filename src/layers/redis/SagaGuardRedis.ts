@@ -44,6 +44,8 @@ import * as Scripts from "./SagaGuardScripts.ts"
 export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, RedisIdempotency.RedisIdempotencyOptions {
   /** False with idempotency switched off: nothing is looked up or recorded; true unless said. */
   readonly replay?: boolean
+  /** Whether `RedisJournal` is on the same Redis: then an end and its journal's are one round trip; false unless said. */
+  readonly journal?: boolean
 }
 
 interface Waiter extends Place, Passenger<Landed> {}
@@ -77,7 +79,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   const patience = RedisLock.answerWithin(lease)
   const node = makeLockNode(redis, { lease, answerWithin: patience, together: true })
   const keeper = yield* makeLeaseKeeper(lease, (held) => node.renew(held.resources, held.token))
-  const admissions = makeAdmissions({ redis, node, keeper, clock, lives, patience })
+  const admissions = makeAdmissions({ redis, node, keeper, clock, lives, patience, journal: options.journal === true })
   const idempotency = Context.get(yield* Layer.build(RedisIdempotency.layerWith(options)), Idempotency)
   const places = makePlaces<Waiter>()
   const landings = makeLandings<Landed, Waiter>()

@@ -7,6 +7,7 @@ import { script } from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
 import { recordText } from "./Records.ts"
 import { type Found, finding } from "./RedisIdempotencyScripts.ts"
+import { journalKey } from "./RedisJournalScripts.ts"
 import { endedKey, FENCE, LOCK, OPEN, RELEASED, recordKey, tagged, tagIn, WAITING, WRITER } from "./RedisKeys.ts"
 import { FENCE_LIVES } from "./RedisLockScripts.ts"
 
@@ -37,7 +38,8 @@ const TRACE_LIVES = 60_000
 /** The first argument says how many locks there are. */
 const PLACES = `
 local last = 2 + 2 * ARGV[1]
-local first = last + 1 + (#KEYS - last) / 3
+local first = last + 1 + math.floor((#KEYS - last) / 3)
+local ends = first - 1 + 2 * (first - 1 - last)
 `
 /** Of the first pair of a writer and an open key. */
 const FIRST = "first"
@@ -116,7 +118,7 @@ if wait >= 0 then
 end
 local before = {}
 for i = last + 1, first - 1 do before[#before + 1] = KEYS[i] end
-for i = first, #KEYS, 2 do before[#before + 1] = KEYS[i] end
+for i = first, ends, 2 do before[#before + 1] = KEYS[i] end
 local time = redis.call('TIME')
 local drawn = time[1] * 1000000 + time[2]
 for _, one in ipairs(redis.call('MGET', unpack(before))) do
@@ -125,7 +127,7 @@ end
 local fence, reserved = string.format('%.0f', drawn), string.format('%.0f', drawn + 1)
 for i = last + 1, first - 1 do redis.call('SET', KEYS[i], reserved, 'PX', ${FENCE_LIVES}) end
 local answer = {'admitted', fence}
-for i = first, #KEYS, 2 do
+for i = first, ends, 2 do
   redis.call('SET', KEYS[i], fence, 'PX', ARGV[8])
   local marks = redis.call('HGETALL', KEYS[i + 1])
   for m = 1, #marks, 2 do
@@ -141,30 +143,44 @@ return answer`
  * Out: the end, and the release with it. Invariants: only the saga admitted last to all the resources ends; a
  * successor's record, marks and lock are never touched; a success has dealt with the marks it found. Since the lock
  * passes on with it, an end leaves a trace: whoever lost the reply may ask again though others were admitted since, and
- * nothing changes. Refused it returns 0 and releases nothing, for there is something to undo under the lock.
+ * nothing changes. Refused it returns 0 and releases nothing, for there is something to undo under the lock. With the
+ * owner of a journal it is an end only if that owner has closed it.
  */
 export const leave = script(
-  ({ keys, names, request }: Entry, token: string, fence: number, { record }: Lives, ending: Ending) => [
+  (
+    { keys, names, request }: Entry,
+    token: string,
+    fence: number,
+    { record }: Lives,
+    ending: Ending,
+    owner?: number
+  ) => [
     ...keys,
+    ...(owner === undefined ? [] : [journalKey(request.sagaId)]),
     names.length,
     token,
     fence,
     request.sagaId,
     ending._tag === "Nothing" ? "" : "success",
     request.replay === false ? "" : recordText(request, fence, ending),
-    record
+    record,
+    owner ?? ""
   ],
   {
-    numberOfKeys,
+    numberOfKeys: ({ keys }, _token, _fence, _lives, _ending, owner) => keys.length + (owner === undefined ? 0 : 1),
     lua: `${PLACES}${ANNOUNCE}
+if ARGV[8] ~= '' then
+  local journal = redis.call('HMGET', KEYS[#KEYS], 'owner', 'status')
+  if journal[1] ~= ARGV[8] or journal[2] ~= 'finished' then return 0 end
+end
 local asked = {}
 for i = 3, last do asked[#asked + 1] = KEYS[i] end
-for i = first, #KEYS, 2 do asked[#asked + 1] = KEYS[i] end
+for i = first, ends, 2 do asked[#asked + 1] = KEYS[i] end
 local is, ours = redis.call('MGET', unpack(asked)), true
 for i = last - 1, #is do ours = ours and is[i] == ARGV[3] end
 local gone = {}
 if ours then
-  for i = first + 1, #KEYS, 2 do
+  for i = first + 1, ends, 2 do
     if ARGV[5] == '' then redis.call('HDEL', KEYS[i], ARGV[4]) else gone[#gone + 1] = KEYS[i] end
   end
   if ARGV[6] ~= '' then redis.call('SET', KEYS[1], ARGV[6], 'PX', ARGV[7]) end
@@ -212,7 +228,7 @@ for i = 3, last, 2 do
   end
 end
 if not passed then
-  for i = first + 1, #KEYS, 2 do redis.call('HDEL', KEYS[i], ARGV[3]) end
+  for i = first + 1, ends, 2 do redis.call('HDEL', KEYS[i], ARGV[3]) end
 end
 if #gone > 0 then redis.call('DEL', unpack(gone)) end
 if awaited then announce(freed) end

@@ -16,6 +16,8 @@ export interface Books {
   readonly keeps: boolean
   /** Whether the journal is surely there: before that no call has begun. */
   readonly isOpen: () => boolean
+  /** Who may write it: this saga, or whoever settles it. */
+  readonly owner: () => number
   /** Opens it, if it is not open yet; whatever is in its way is settled then. */
   readonly ready: Effect.Effect<void, BooksError>
   /** Written with what comes next: losing it loses nothing, since undoing and finishing bear to be repeated. */
@@ -89,6 +91,7 @@ export const makeBooks = (
   return {
     keeps: journal.keeps,
     isOpen: () => open,
+    owner: () => owner,
     ready,
     note: (record) => {
       if (journal.keeps) noted.push(record)

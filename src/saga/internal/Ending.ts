@@ -66,10 +66,17 @@ export const commitSuccess = (entry: Admitted, frame: Frame, value: unknown) =>
 
 /** The journal first, then what a repeat is served from: that it cannot be recorded takes nothing back. */
 const closeAndCommit = Effect.fnUntraced(function* ({ admission, request }: Admitted, root: Root, ending: Ending) {
-  const result = ending._tag === "Result" ? ending.text : null
-  const closing = yield* closeBooks(root, { outcome: "succeeded", result }, root.parked.length > 0)
+  const end = { outcome: "succeeded", result: ending._tag === "Result" ? ending.text : null } as const
+  const close = closeBooks(root, end, root.parked.length > 0)
+  const { commitBehind } = admission
+  // Behind a journal that stays open, for its letters, nothing could be stored.
+  const [closing, stored] =
+    commitBehind === undefined || root.parked.length > 0
+      ? [yield* close, undefined]
+      : yield* Effect.all([close, Effect.option(commitBehind(ending, root.books.owner()))], { concurrency: 2 })
   if (closing === "refused") return yield* journalLost(root)
   if (closing === "unknown") return yield* new OutcomeUnknown({ sagaId: request.sagaId })
+  if (stored?._tag === "Some") return stored.value
   return yield* Effect.catch(admission.commit(ending), (error) =>
     Effect.as(Effect.logWarning("the saga succeeded, but its result could not be recorded", error), false)
   )
