@@ -139,12 +139,16 @@ return answer`
   }
 ).withReturnType<Answer>()
 
+const isItsOwnTrace = (request: IdempotencyRequest, lives: number, ending: Ending) =>
+  !request.derived && request.replay !== false && ending._tag !== "Nothing" && lives >= TRACE_LIVES
+
 /**
  * Out: the end, and the release with it. Invariants: only the saga admitted last to all the resources ends; a
  * successor's record, marks and lock are never touched; a success has dealt with the marks it found. Since the lock
  * passes on with it, an end leaves a trace: whoever lost the reply may ask again though others were admitted since, and
- * nothing changes. Refused it returns 0 and releases nothing, for there is something to undo under the lock. With the
- * owner of a journal it is an end only if that owner has closed it.
+ * nothing changes. The record of a caller's key is its own trace, for while it lives nobody writes another. With the
+ * owner of a journal it is an end only if that owner has closed it. Refused it returns 0 and releases nothing, for there
+ * is something to undo under the lock.
  */
 export const leave = script(
   (
@@ -164,7 +168,8 @@ export const leave = script(
     ending._tag === "Nothing" ? "" : "success",
     request.replay === false ? "" : recordText(request, fence, ending),
     record,
-    owner ?? ""
+    owner ?? "",
+    isItsOwnTrace(request, record, ending) ? "" : "trace"
   ],
   {
     numberOfKeys: ({ keys }, _token, _fence, _lives, _ending, owner) => keys.length + (owner === undefined ? 0 : 1),
@@ -184,7 +189,7 @@ if ours then
     if ARGV[5] == '' then redis.call('HDEL', KEYS[i], ARGV[4]) else gone[#gone + 1] = KEYS[i] end
   end
   if ARGV[6] ~= '' then redis.call('SET', KEYS[1], ARGV[6], 'PX', ARGV[7]) end
-  redis.call('SET', KEYS[2], ARGV[3], 'PX', ${TRACE_LIVES})
+  if ARGV[9] ~= '' then redis.call('SET', KEYS[2], ARGV[3], 'PX', ${TRACE_LIVES}) end
 elseif redis.call('GET', KEYS[2]) ~= ARGV[3] then
   local text = redis.pcall('GET', KEYS[1])
   if not text or text.err or string.match(text, '^%d+\\n[^\\n]*\\n"([^\\n]*)"') ~= ARGV[4] then return 0 end
