@@ -14,8 +14,8 @@ const examples: Record<string, string> = {
   "src/ingest/Ingest.ts": "Ingest",
   "src/testing/Explorer.ts": "Explorer"
 }
-/** These hold names and types, nothing that runs. */
-const without = ["Metrics", "Toggles"]
+/** These hold names and types, nothing that runs; time limits are not public. */
+const without = ["Metrics", "Toggles", "Deadlines"]
 for (const file of readdirSync(new URL("../../src/services/", import.meta.url))) {
   const name = basename(file, ".ts")
   if (!without.includes(name)) examples[`src/services/${file}`] = name
