@@ -2,17 +2,18 @@
 
 -- A saga's row is written when it opens and once more when it ends. No index has a column that changes, so the second
 -- write stays within its page, for which the page has room, and touches no index. Values are text: nothing looks into
--- them here, and JSON has what jsonb has not.
+-- them here, and JSON has what jsonb has not. `status` is running, compensating or finished; `outcome` succeeded, undone
+-- or parked. No CHECK says so, since one is parsed anew for each statement; only the functions below write.
 CREATE TABLE saga_journal (
   saga_id     text COLLATE "C" PRIMARY KEY,
-  id          bigint GENERATED ALWAYS AS IDENTITY,
+  journal     bigint GENERATED ALWAYS AS IDENTITY,
   saga        text COLLATE "C" NOT NULL,
   version     integer NOT NULL,
   resources   text[] COLLATE "C" NOT NULL,
   fence       bigint NOT NULL,
   owner       bigint NOT NULL,
-  status      text NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'compensating', 'finished')),
-  outcome     text CHECK (outcome IN ('succeeded', 'undone', 'parked')),
+  status      text NOT NULL DEFAULT 'running',
+  outcome     text,
   problem     text,
   key         text NOT NULL,
   derived     boolean NOT NULL,
@@ -22,10 +23,10 @@ CREATE TABLE saga_journal (
   last        text,
   opened_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
   updated_at  timestamptz NOT NULL DEFAULT clock_timestamp()
-) WITH (fillfactor = 60);
+) WITH (fillfactor = 40);
 
-CREATE INDEX saga_journal_by_age ON saga_journal (opened_at, id);
-CREATE INDEX saga_journal_by_saga ON saga_journal (saga, opened_at, id);
+CREATE INDEX saga_journal_by_age ON saga_journal (opened_at, journal);
+CREATE INDEX saga_journal_by_saga ON saga_journal (saga, opened_at, journal);
 CREATE INDEX saga_journal_by_resource ON saga_journal USING gin (resources);
 
 -- Its primary key is what admits: a resource is of one unfinished saga, even when the lock has forgotten everything. And
@@ -43,6 +44,9 @@ CREATE TABLE saga_journal_records (
   PRIMARY KEY (journal, seq)
 ) WITH (toast_tuple_target = 8160);
 
+-- The functions look up by key only: a plan made while a table was small must not read all of it when it has grown. A
+-- lone write goes through one function, those of several sagas through another that costs more once and less for each.
+
 CREATE FUNCTION saga_journal_holds(resources text[], saga_id text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE cardinality(resources) WHEN 0 THEN ARRAY[saga_id] ELSE resources END
 $$;
@@ -50,36 +54,45 @@ $$;
 -- Invariant: either all of the saga's resources are its own, its journal is open and its first records are in it, or
 -- nothing was written and the ids of those in the way come back. Opening again what is there changes nothing. The
 -- journal's row comes first: of two who open the same saga at once, one adds resources for it.
-CREATE FUNCTION saga_journal_open(one json, payload text, first text) RETURNS text[] LANGUAGE plpgsql
+CREATE FUNCTION saga_journal_open(
+  id text, name text, ver integer, res text[], fen bigint, k text, der boolean, print text, payload text, first text
+) RETURNS text[] LANGUAGE plpgsql
 SET enable_seqscan = off AS $$
 DECLARE
-  new saga_journal := json_populate_record(NULL::saga_journal, one);
-  wanted text[] := ARRAY(SELECT DISTINCT unnest(saga_journal_holds(new.resources, new.saga_id)) AS resource ORDER BY resource);
+  wanted text[] := res;
   taken integer;
   others text[];
+  row_id bigint;
 BEGIN
+  IF cardinality(wanted) <> 1 THEN
+    wanted := ARRAY(SELECT DISTINCT unnest(saga_journal_holds(res, id)) AS resource ORDER BY resource);
+  END IF;
   LOOP
-    IF EXISTS (SELECT 1 FROM saga_journal WHERE saga_id = new.saga_id) THEN RETURN '{}'; END IF;
     -- Mostly who is in the way has been so for long: then nothing is written at all.
-    others := ARRAY(SELECT DISTINCT saga_id FROM saga_open_resources WHERE resource = ANY (wanted));
-    IF others <> '{}' THEN RETURN others; END IF;
+    IF cardinality(wanted) = 1 THEN
+      SELECT ARRAY[saga_id] INTO others FROM saga_open_resources WHERE resource = wanted[1];
+    ELSE
+      SELECT array_agg(DISTINCT saga_id) INTO others FROM saga_open_resources WHERE resource = ANY (wanted);
+    END IF;
+    IF others IS NOT NULL THEN
+      IF EXISTS (SELECT 1 FROM saga_journal WHERE saga_id = id) THEN RETURN '{}'; END IF;
+      RETURN others;
+    END IF;
     INSERT INTO saga_journal (saga_id, saga, version, resources, fence, owner, key, derived, fingerprint)
-      VALUES (
-        new.saga_id, new.saga, new.version, new.resources, new.fence, new.fence, new.key, new.derived, new.fingerprint
-      )
-      ON CONFLICT (saga_id) DO NOTHING RETURNING id INTO new.id;
+      VALUES (id, name, ver, res, fen, fen, k, der, print)
+      ON CONFLICT (saga_id) DO NOTHING RETURNING journal INTO row_id;
     IF NOT FOUND THEN RETURN '{}'; END IF;
     INSERT INTO saga_open_resources (resource, saga_id)
-      SELECT resource, new.saga_id FROM unnest(wanted) AS resource
+      SELECT resource, id FROM unnest(wanted) AS resource
       ON CONFLICT (resource) DO NOTHING;
     GET DIAGNOSTICS taken = ROW_COUNT;
     IF taken = cardinality(wanted) THEN
-      INSERT INTO saga_journal_records (journal, payload, records) VALUES (new.id, payload, first);
+      INSERT INTO saga_journal_records (journal, payload, records) VALUES (row_id, payload, first);
       RETURN '{}';
     END IF;
     -- Somebody was faster, and may have ended since: seen when it is tried again.
-    DELETE FROM saga_open_resources WHERE resource = ANY (wanted) AND saga_id = new.saga_id;
-    DELETE FROM saga_journal WHERE saga_id = new.saga_id;
+    DELETE FROM saga_open_resources WHERE resource = ANY (wanted) AND saga_id = id;
+    DELETE FROM saga_journal WHERE saga_id = id;
   END LOOP;
 END
 $$;
@@ -112,7 +125,7 @@ BEGIN
         SELECT 1 FROM saga_open_resources o WHERE o.resource = ANY (saga_journal_holds(asked.resources, asked.saga_id))
       )
       ON CONFLICT (saga_id) DO NOTHING
-      RETURNING id, saga_id, saga_journal_holds(resources, saga_id) AS holds
+      RETURNING journal, saga_id, saga_journal_holds(resources, saga_id) AS holds
   ), held AS (
     INSERT INTO saga_open_resources (resource, saga_id)
       SELECT resource, saga_id FROM journals, unnest(holds) AS resource ORDER BY resource
@@ -120,21 +133,27 @@ BEGIN
       RETURNING 1
   ), written AS (
     INSERT INTO saga_journal_records (journal, payload, records)
-      SELECT id, payload, first FROM journals JOIN asked USING (saga_id)
+      SELECT journal, payload, first FROM journals JOIN asked USING (saga_id)
   )
   SELECT array_agg(saga_id), sum(cardinality(holds)), (SELECT count(*) FROM held) INTO opened, wanted, taken
     FROM journals;
   IF taken < wanted THEN
     DELETE FROM saga_open_resources o USING saga_journal j, unnest(saga_journal_holds(j.resources, j.saga_id)) AS held
       WHERE j.saga_id = ANY (opened) AND o.resource = held AND o.saga_id = j.saga_id;
-    DELETE FROM saga_journal_records USING saga_journal j WHERE journal = j.id AND j.saga_id = ANY (opened);
+    DELETE FROM saga_journal_records r USING saga_journal j WHERE r.journal = j.journal AND j.saga_id = ANY (opened);
     DELETE FROM saga_journal WHERE saga_id = ANY (opened);
     opened := NULL;
   END IF;
   IF coalesce(cardinality(opened), 0) < json_array_length(opens) THEN
     FOR place IN 1 .. json_array_length(opens) LOOP
       IF opens->(place - 1)->>'saga_id' = ANY (opened) THEN CONTINUE; END IF;
-      others := saga_journal_open(opens->(place - 1), payloads[place], firsts[place]);
+      SELECT saga_journal_open(
+          saga_id, saga, version, resources, fence, key, derived, fingerprint, payloads[place], firsts[place]
+        ) INTO others
+        FROM json_to_record(opens->(place - 1)) AS a (
+          saga_id text, saga text, version integer, resources text[], fence bigint, key text, derived boolean,
+          fingerprint text
+        );
       IF others <> '{}' THEN answers := answers || jsonb_build_object(place, others); END IF;
     END LOOP;
   END IF;
@@ -143,7 +162,25 @@ END
 $$;
 
 -- Invariant: what is written is the owner's. The row's lock makes the comparison and the writing one step: a claim that
--- comes in between waits, or is seen. Yields the places of those that were written.
+-- comes in between waits, or is seen.
+CREATE FUNCTION saga_journal_append(id text, own bigint, appended text, undoing boolean) RETURNS boolean LANGUAGE plpgsql
+SET enable_seqscan = off AS $$
+DECLARE
+  row_id bigint;
+BEGIN
+  SELECT journal INTO row_id FROM saga_journal
+    WHERE saga_id = id AND owner = own AND status <> 'finished' FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RETURN false; END IF;
+  INSERT INTO saga_journal_records (journal, records) VALUES (row_id, appended);
+  IF undoing THEN
+    UPDATE saga_journal SET status = 'compensating', updated_at = clock_timestamp() WHERE saga_id = id;
+  END IF;
+  RETURN true;
+END
+$$;
+
+-- Invariant: as for one. Rows are locked by the order of their sagas' ids: who locks in one order does not lock each
+-- other out. Yields the places of those that were written.
 CREATE FUNCTION saga_journal_append_all(ids text[], owners text[], appended text[], undoing boolean[])
 RETURNS integer[] LANGUAGE plpgsql
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
@@ -151,16 +188,16 @@ DECLARE
   places integer[];
 BEGIN
   WITH mine AS MATERIALIZED (
-    SELECT j.id, a.records, a.place FROM (
+    SELECT j.journal, a.records, a.place FROM (
       SELECT * FROM unnest(ids, owners, appended) WITH ORDINALITY AS a (saga_id, owner, records, place)
       ORDER BY saga_id, place
     ) AS a CROSS JOIN LATERAL (
-      SELECT id FROM saga_journal
+      SELECT journal FROM saga_journal
       WHERE saga_id = a.saga_id AND owner = a.owner::bigint AND status <> 'finished'
       FOR NO KEY UPDATE
     ) AS j
   ), written AS (
-    INSERT INTO saga_journal_records (journal, records) SELECT id, records FROM mine ORDER BY place
+    INSERT INTO saga_journal_records (journal, records) SELECT journal, records FROM mine ORDER BY place
   )
   SELECT array_agg(place) INTO places FROM mine;
   IF true = ANY (undoing) THEN
@@ -172,7 +209,30 @@ END
 $$;
 
 -- Invariant: a journal ends once, by its owner, and from then on its resources are free. Asking again is answered alike.
--- Yields the places of those that have ended so.
+CREATE FUNCTION saga_journal_close(id text, own bigint, ending text, how text, res text) RETURNS boolean
+LANGUAGE plpgsql
+SET enable_seqscan = off AS $$
+DECLARE
+  held text[];
+BEGIN
+  UPDATE saga_journal
+    SET status = 'finished', outcome = how, result = nullif(res, ''), last = ending, problem = NULL,
+        updated_at = clock_timestamp()
+    WHERE saga_id = id AND owner = own AND status <> 'finished'
+    RETURNING resources INTO held;
+  IF NOT FOUND THEN
+    RETURN EXISTS (SELECT 1 FROM saga_journal WHERE saga_id = id AND owner = own AND outcome = how);
+  END IF;
+  IF cardinality(held) = 1 THEN
+    DELETE FROM saga_open_resources WHERE resource = held[1] AND saga_id = id;
+  ELSE
+    DELETE FROM saga_open_resources WHERE resource = ANY (saga_journal_holds(held, id)) AND saga_id = id;
+  END IF;
+  RETURN true;
+END
+$$;
+
+-- Invariant: as for one; journals first by id, then resources. Yields the places of those that have ended so.
 CREATE FUNCTION saga_journal_close_all(ids text[], owners text[], lasts text[], outcomes text[], results text[])
 RETURNS integer[] LANGUAGE plpgsql
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$

@@ -46,70 +46,87 @@ export interface JournalWrites {
   readonly close: Write<Close, boolean>
 }
 
-const Places = Schema.NonEmptyArray(Schema.Struct({ places: Schema.NullOr(Schema.Array(Schema.Int)) }))
-const InTheWay = Schema.NonEmptyArray(
-  Schema.Struct({ others: Schema.Record(Schema.String, Schema.Array(Schema.String)) })
-)
-const decodePlaces = Schema.decodeUnknownEffect(Places)
-const decodeInTheWay = Schema.decodeUnknownEffect(InTheWay)
+const Answer = Schema.Struct({ answer: Schema.Unknown })
+const decodeAnswer = Schema.decodeUnknownEffect(Answer)
+const Places = Schema.NullOr(Schema.Array(Schema.Int))
+const InTheWay = Schema.Record(Schema.String, Schema.Array(Schema.String))
+
+type Statements<Op, Answer> = {
+  /** One is asked for by itself, which costs less than a group of one. */
+  readonly lone: (op: Op) => Statement<object>
+  readonly answer: Schema.Decoder<Answer>
+  readonly group: (ops: ReadonlyArray<Op>) => Statement<object>
+  readonly answers: (answer: unknown, count: number) => Effect.Effect<ReadonlyArray<Answer>, Schema.SchemaError>
+}
+
+/** Whether each one's place, counted from one, is there. */
+const byPlace: Statements<never, boolean>["answers"] = (answer, count) =>
+  Effect.map(Schema.decodeUnknownEffect(Places)(answer), (places) => {
+    const written = Array.from({ length: count }, () => false)
+    for (const place of places ?? []) written[place - 1] = true
+    return written
+  })
+
+const identity = ({ derived, fence, fingerprint, key, resources, saga, sagaId, version }: Open) => ({
+  saga_id: sagaId,
+  saga,
+  version,
+  resources,
+  fence,
+  key,
+  derived,
+  fingerprint
+})
 
 export const makeJournalWrites: Effect.Effect<JournalWrites, never, SqlClient | Scope.Scope> = Effect.gen(function* () {
   const sql = yield* SqlClient
 
-  const inGroups = <Op, Answer>(
-    statement: (ops: ReadonlyArray<Op>) => Statement<object>,
-    answers: (rows: ReadonlyArray<object>, ops: ReadonlyArray<Op>) => Effect.Effect<ReadonlyArray<Answer>, unknown>
-  ) =>
-    makeGroupCommit(
-      (ops: ReadonlyArray<Op>) => {
-        const written: Effect.Effect<ReadonlyArray<object>, SqlError> = statement(ops)
-        return Effect.flatMap(bounded(Effect.retry(written, { while: isConflict, times: 3 }), PATIENCE), (rows) =>
-          answers(rows, ops)
+  const inGroups = <Op, Answer>({ answer, answers, group, lone }: Statements<Op, Answer>) => {
+    const decode = Schema.decodeUnknownEffect(answer)
+    return makeGroupCommit(
+      (ops: ReadonlyArray<Op>): Effect.Effect<ReadonlyArray<Answer>, unknown> => {
+        const [only] = ops
+        const isLone = only !== undefined && ops.length === 1
+        const statement: Effect.Effect<ReadonlyArray<object>, SqlError> = isLone ? lone(only) : group(ops)
+        return bounded(Effect.retry(statement, { while: isConflict, times: 3 }), PATIENCE).pipe(
+          Effect.flatMap(([row]) => decodeAnswer(row)),
+          Effect.flatMap(({ answer }) =>
+            isLone ? Effect.map(decode(answer), (one) => [one]) : answers(answer, ops.length)
+          )
         )
       },
       { writers: 2, missing: (): unknown => new Error("the database gave no answer"), isOfOne: isOfItsValues }
     )
-  /** Those whose places, counted from one, are there. */
-  const byPlace = (rows: ReadonlyArray<object>, ops: ReadonlyArray<unknown>) =>
-    Effect.map(decodePlaces(rows), ([{ places }]) => {
-      const written = ops.map(() => false)
-      for (const place of places ?? []) written[place - 1] = true
-      return written
-    })
+  }
 
   return {
-    open: yield* inGroups(
-      (ops: ReadonlyArray<Open>) =>
-        sql`SELECT saga_journal_open_all(
-          ${JSON.stringify(
-            ops.map(({ derived, fence, fingerprint, key, resources, saga, sagaId, version }) => ({
-              saga_id: sagaId,
-              saga,
-              version,
-              resources,
-              fence,
-              key,
-              derived,
-              fingerprint
-            }))
-          )}, ${ops.map(({ payload }) => payload)}, ${ops.map(({ records }) => records)}) AS others`,
-      (rows, ops) =>
-        Effect.map(decodeInTheWay(rows), ([{ others }]) => ops.map((_, index) => others[`${index + 1}`] ?? []))
-    ),
-    append: yield* inGroups(
-      (ops: ReadonlyArray<Append>) =>
-        sql`SELECT saga_journal_append_all(
-          ${ops.map(({ sagaId }) => sagaId)}, ${ops.map(({ owner }) => `${owner}`)},
-          ${ops.map(({ records }) => records)}, ${ops.map(({ undoing }) => undoing)}) AS places`,
-      byPlace
-    ),
-    close: yield* inGroups(
-      (ops: ReadonlyArray<Close>) =>
-        sql`SELECT saga_journal_close_all(
-          ${ops.map(({ sagaId }) => sagaId)}, ${ops.map(({ owner }) => `${owner}`)},
-          ${ops.map(({ records }) => records)}, ${ops.map(({ outcome }) => outcome)},
-          ${ops.map(({ result }) => result ?? "")}) AS places`,
-      byPlace
-    )
+    open: yield* inGroups<Open, ReadonlyArray<string>>({
+      lone: (op) => sql`SELECT saga_journal_open(${op.sagaId}, ${op.saga}, ${op.version}, ${op.resources}, ${op.fence},
+        ${op.key}, ${op.derived}, ${op.fingerprint}, ${op.payload}, ${op.records}) AS answer`,
+      answer: Schema.Array(Schema.String),
+      group: (ops) => sql`SELECT saga_journal_open_all(${JSON.stringify(ops.map(identity))},
+        ${ops.map(({ payload }) => payload)}, ${ops.map(({ records }) => records)}) AS answer`,
+      answers: (answer, count) =>
+        Effect.map(Schema.decodeUnknownEffect(InTheWay)(answer), (others) =>
+          Array.from({ length: count }, (_, index) => others[`${index + 1}`] ?? [])
+        )
+    }),
+    append: yield* inGroups<Append, boolean>({
+      lone: (op) => sql`SELECT saga_journal_append(${op.sagaId}, ${op.owner}, ${op.records}, ${op.undoing}) AS answer`,
+      answer: Schema.Boolean,
+      group: (ops) => sql`SELECT saga_journal_append_all(${ops.map(({ sagaId }) => sagaId)},
+        ${ops.map(({ owner }) => `${owner}`)}, ${ops.map(({ records }) => records)},
+        ${ops.map(({ undoing }) => undoing)}) AS answer`,
+      answers: byPlace
+    }),
+    close: yield* inGroups<Close, boolean>({
+      lone: (op) => sql`SELECT saga_journal_close(${op.sagaId}, ${op.owner}, ${op.records}, ${op.outcome},
+        ${op.result ?? ""}) AS answer`,
+      answer: Schema.Boolean,
+      group: (ops) => sql`SELECT saga_journal_close_all(${ops.map(({ sagaId }) => sagaId)},
+        ${ops.map(({ owner }) => `${owner}`)}, ${ops.map(({ records }) => records)},
+        ${ops.map(({ outcome }) => outcome)}, ${ops.map(({ result }) => result ?? "")}) AS answer`,
+      answers: byPlace
+    })
   }
 })

@@ -85,7 +85,7 @@ const make = Effect.gen(function* () {
         SELECT ${sql.literal(COLUMNS)} FROM saga_journal j
         LEFT JOIN LATERAL (
           SELECT array_agg(records ORDER BY seq) AS records, max(payload) AS payload, max(written_at) AS written_at
-          FROM saga_journal_records WHERE journal = j.id
+          FROM saga_journal_records WHERE journal = j.journal
         ) r ON true
         WHERE ${where} ORDER BY ${order} LIMIT ${limit}`
       const rows = yield* bounded(statement, PATIENCE)
@@ -94,7 +94,7 @@ const make = Effect.gen(function* () {
     Effect.mapError(failed("read"))
   )
   const moment = (at: DateTime.Utc): Fragment => sql`${DateTime.formatIso(at)}::text::timestamptz`
-  const oldestFirst = sql`j.opened_at, j.id`
+  const oldestFirst = sql`j.opened_at, j.journal`
   // Of the unfinished there are few: each is looked up by its id, however many have finished.
   const unfinished = sql`j.saga_id IN (SELECT saga_id FROM saga_open_resources)`
   const conditions = (filter: JournalFilter): Fragment =>
@@ -113,7 +113,9 @@ const make = Effect.gen(function* () {
       ...(filter.before === undefined ? [] : [sql`j.opened_at < ${moment(filter.before)}`]),
       ...(filter.after === undefined
         ? []
-        : [sql`(j.opened_at, j.id) > (SELECT opened_at, id FROM saga_journal WHERE saga_id = ${filter.after})`])
+        : [
+            sql`(j.opened_at, j.journal) > (SELECT opened_at, journal FROM saga_journal WHERE saga_id = ${filter.after})`
+          ])
     ])
 
   return {
@@ -163,7 +165,7 @@ const make = Effect.gen(function* () {
         bounded(
           sql`UPDATE saga_journal SET owner = ${to}, updated_at = clock_timestamp()
               WHERE saga_id = ${sagaId} AND owner = ${from} AND status <> 'finished'
-              RETURNING id`,
+              RETURNING journal`,
           PATIENCE
         ),
         { onFailure: failed("claim"), onSuccess: (rows) => rows.length > 0 }
@@ -188,9 +190,9 @@ const make = Effect.gen(function* () {
             WITH gone AS (
               DELETE FROM saga_journal
               WHERE status = 'finished' AND updated_at < ${moment(finishedBefore)} AND opened_at < ${moment(finishedBefore)}
-              RETURNING id
+              RETURNING journal
             ), records AS (
-              DELETE FROM saga_journal_records WHERE journal IN (SELECT id FROM gone)
+              DELETE FROM saga_journal_records WHERE journal IN (SELECT journal FROM gone)
             )
             SELECT count(*)::int AS n FROM gone`,
           failed("purge")
