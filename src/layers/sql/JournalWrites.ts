@@ -8,7 +8,6 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Statement } from "effect/sql/Statement"
 import type { NewJournal } from "../../schema/Journal.ts"
 import type { JournalEnd } from "../../services/SagaJournal.ts"
-import { bounded } from "../spool/Bounded.ts"
 import { isConflict, isOfItsValues } from "./Failures.ts"
 import { makeGroupCommit } from "./GroupCommit.ts"
 
@@ -81,6 +80,10 @@ const identity = ({ derived, fence, fingerprint, key, resources, saga, sagaId, v
 export const makeJournalWrites: Effect.Effect<JournalWrites, never, SqlClient | Scope.Scope> = Effect.gen(function* () {
   const sql = yield* SqlClient
 
+  const settled = <A>(statement: Effect.Effect<A, SqlError>, times: number): Effect.Effect<A, SqlError> =>
+    Effect.catch(statement, (error) =>
+      times > 0 && isConflict(error) ? settled(statement, times - 1) : Effect.fail(error)
+    )
   const inGroups = <Op, Answer>({ answer, answers, group, lone }: Statements<Op, Answer>) => {
     const decode = Schema.decodeUnknownEffect(answer)
     return makeGroupCommit(
@@ -88,14 +91,19 @@ export const makeJournalWrites: Effect.Effect<JournalWrites, never, SqlClient | 
         const [only] = ops
         const isLone = only !== undefined && ops.length === 1
         const statement: Effect.Effect<ReadonlyArray<object>, SqlError> = isLone ? lone(only) : group(ops)
-        return bounded(Effect.retry(statement, { while: isConflict, times: 3 }), PATIENCE).pipe(
+        return settled(statement, 3).pipe(
           Effect.flatMap(([row]) => decodeAnswer(row)),
           Effect.flatMap(({ answer }) =>
             isLone ? Effect.map(decode(answer), (one) => [one]) : answers(answer, ops.length)
           )
         )
       },
-      { writers: 2, missing: (): unknown => new Error("the database gave no answer"), isOfOne: isOfItsValues }
+      {
+        writers: 2,
+        patience: PATIENCE,
+        missing: (): unknown => new Error("the database gave no answer"),
+        isOfOne: isOfItsValues
+      }
     )
   }
 
