@@ -9,21 +9,47 @@ import { jsonText } from "./Jsonb.ts"
 
 type Started = Extract<JournalRecord, { readonly _tag: "Started" }>
 
-/** The texts of a call's inputs, by call. */
+interface Value {
+  readonly json: unknown
+  readonly text: string
+}
+
+/** Their texts, by call. */
 type Inputs = ReadonlyArray<readonly [call: number, text: string]>
 
 /** What is surely in one saga's journal. */
 export interface Kept {
   readonly sagaId: string
-  readonly payload: { readonly value: unknown; readonly text: string }
+  readonly payload: Value
   inputs: Inputs
 }
 
 export const kept = (sagaId: string, payload: unknown): Kept => ({
   sagaId,
-  payload: { value: payload, text: jsonText(payload) },
+  payload: { json: payload, text: jsonText(payload) },
   inputs: []
 })
+
+/** Deeper, or a cycle, and their texts are compared. */
+const DEEPEST = 16
+
+const isPlain = (value: object): value is Readonly<Record<string, unknown>> =>
+  Object.getPrototypeOf(value) === Object.prototype
+
+/**
+ * Whether both have the same text, where that is found out without writing it: mostly both are copies of one value, whose
+ * strings are the same in memory. The same object proves nothing: it may have changed since it was written.
+ */
+const isCopy = (a: unknown, b: unknown, depth = 0): boolean => {
+  if (typeof a !== "object" || a === null || typeof b !== "object" || b === null) return a === b
+  if (a === b || depth === DEEPEST) return false
+  if (Array.isArray(a)) {
+    return Array.isArray(b) && a.length === b.length && a.every((one, i) => isCopy(one, b[i], depth + 1))
+  }
+  if (!isPlain(a) || !isPlain(b) || "toJSON" in a) return false
+  const [ofA, ofB] = [Object.keys(a), Object.keys(b)]
+  return ofA.length === ofB.length && ofA.every((key, i) => key === ofB[i] && isCopy(a[key], b[key], depth + 1))
+}
 
 /** Shorter ones are not worth it, and of the others a few must do: they are held while the saga runs. */
 const WORTH = 256
@@ -38,7 +64,7 @@ export interface RecordsText {
 export const recordsText = (records: ReadonlyArray<JournalRecord>, has: Kept | undefined): RecordsText => {
   const inputs: Array<readonly [number, string]> = []
   const inputOf = ({ call, input }: Started): string => {
-    if (has !== undefined && input === has.payload.value) return ""
+    if (has !== undefined && isCopy(input, has.payload.json)) return ""
     const text = jsonText(input)
     if (has === undefined) return `,"input":${text}`
     if (text === has.payload.text) return ""
