@@ -34,7 +34,7 @@ CREATE INDEX saga_journal_by_resource ON saga_journal USING gin (resources);
 CREATE TABLE saga_open_resources (resource text COLLATE "C" PRIMARY KEY, saga_id text COLLATE "C" NOT NULL);
 
 -- Only ever added to: a call's intent is one row, with the outcomes that were waiting to be written. The first has the
--- payload too. Up to a page they stay as they are: compressing a few kilobytes costs more than it saves.
+-- payload too. What fits a page stays in it, and nothing is compressed: that costs more than all else that is done here.
 CREATE TABLE saga_journal_records (
   journal    bigint NOT NULL,
   seq        bigint GENERATED ALWAYS AS IDENTITY,
@@ -43,6 +43,7 @@ CREATE TABLE saga_journal_records (
   records    text NOT NULL,
   PRIMARY KEY (journal, seq)
 ) WITH (toast_tuple_target = 8160);
+ALTER TABLE saga_journal_records ALTER payload SET STORAGE EXTERNAL, ALTER records SET STORAGE EXTERNAL;
 
 -- The functions look up by key only: a plan made while a table was small must not read all of it when it has grown. A
 -- lone write goes through one function, those of several sagas through another that costs more once and less for each.

@@ -82,12 +82,13 @@ const make = Effect.gen(function* () {
   const select = Effect.fnUntraced(
     function* (where: Fragment, order: Fragment, limit: number) {
       const statement = sql`
-        SELECT ${sql.literal(COLUMNS)} FROM saga_journal j
+        SELECT ${sql.literal(COLUMNS)}
+        FROM (SELECT * FROM saga_journal j WHERE ${where} ORDER BY ${order} LIMIT ${limit}) j
         LEFT JOIN LATERAL (
           SELECT array_agg(records ORDER BY seq) AS records, max(payload) AS payload, max(written_at) AS written_at
           FROM saga_journal_records WHERE journal = j.journal
         ) r ON true
-        WHERE ${where} ORDER BY ${order} LIMIT ${limit}`
+        ORDER BY ${order}`
       const rows = yield* bounded(statement, PATIENCE)
       return yield* Effect.forEach(yield* decodeRows(rows), journalOf)
     },
