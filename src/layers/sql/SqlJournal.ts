@@ -56,14 +56,18 @@ const COLUMNS = `j.saga_id AS "sagaId", j.saga, j.version, j.resources, j.fence:
 const decodeRows = Schema.decodeUnknownEffect(Schema.Array(Row))
 const decodeRecords = Schema.decodeUnknownEffect(Schema.Array(JournalRecord))
 
-const journalOf = ({ last, payload, records, ...row }: typeof Row.Type) => {
-  const paid: unknown = payload === null ? null : JSON.parse(payload)
-  const texts = [...(records ?? []), ...(last === null ? [] : [last])]
-  return Effect.map(
-    decodeRecords(recordsOf(texts, paid)),
-    (all) => new Journal({ ...row, payload: paid, records: all })
+const journalOf = ({ last, payload, records, ...row }: typeof Row.Type) =>
+  Effect.try({
+    try: () => {
+      const paid: unknown = payload === null ? null : JSON.parse(payload)
+      return { paid, stored: recordsOf([...(records ?? []), ...(last === null ? [] : [last])], paid) }
+    },
+    catch: (cause) => cause
+  }).pipe(
+    Effect.flatMap(({ paid, stored }) =>
+      Effect.map(decodeRecords(stored), (all) => new Journal({ ...row, payload: paid, records: all }))
+    )
   )
-}
 
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient
@@ -130,7 +134,7 @@ const make = Effect.gen(function* () {
           failed("open")
         )
         if (others.length === 0) {
-          keep(own, texts)
+          // If it was open already its payload is this one, but the records were not written.
           ofSagas.set(saga.resources, own)
           return []
         }
