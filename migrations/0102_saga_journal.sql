@@ -45,8 +45,9 @@ CREATE TABLE saga_journal_records (
 ) WITH (toast_tuple_target = 8160);
 ALTER TABLE saga_journal_records ALTER payload SET STORAGE EXTERNAL, ALTER records SET STORAGE EXTERNAL;
 
--- The functions look up by key only: a plan made while a table was small must not read all of it when it has grown. A
--- lone write goes through one function, those of several sagas through another that costs more once and less for each.
+-- Every table is looked up by key only, by what is at hand and not by a join: a plan made while a table was small must not
+-- read all of it, or all of an index, when it has grown. A lone write goes through one function, those of several sagas
+-- through another that costs more once and less for each.
 
 CREATE FUNCTION saga_journal_holds(resources text[], saga_id text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE cardinality(resources) WHEN 0 THEN ARRAY[saga_id] ELSE resources END
@@ -122,9 +123,10 @@ BEGIN
   ), journals AS (
     INSERT INTO saga_journal (saga_id, saga, version, resources, fence, owner, key, derived, fingerprint)
       SELECT saga_id, saga, version, resources, fence, fence, key, derived, fingerprint FROM asked
-      WHERE NOT EXISTS (
-        SELECT 1 FROM saga_open_resources o WHERE o.resource = ANY (saga_journal_holds(asked.resources, asked.saga_id))
-      )
+      WHERE (
+        SELECT o.saga_id FROM saga_open_resources o
+        WHERE o.resource = ANY (saga_journal_holds(asked.resources, asked.saga_id)) LIMIT 1
+      ) IS NULL
       ON CONFLICT (saga_id) DO NOTHING
       RETURNING journal, saga_id, saga_journal_holds(resources, saga_id) AS holds
   ), held AS (
@@ -139,9 +141,12 @@ BEGIN
   SELECT array_agg(saga_id), sum(cardinality(holds)), (SELECT count(*) FROM held) INTO opened, wanted, taken
     FROM journals;
   IF taken < wanted THEN
-    DELETE FROM saga_open_resources o USING saga_journal j, unnest(saga_journal_holds(j.resources, j.saga_id)) AS held
-      WHERE j.saga_id = ANY (opened) AND o.resource = held AND o.saga_id = j.saga_id;
-    DELETE FROM saga_journal_records r USING saga_journal j WHERE r.journal = j.journal AND j.saga_id = ANY (opened);
+    DELETE FROM saga_open_resources
+      WHERE saga_id = ANY (opened) AND resource = ANY (ARRAY(
+        SELECT unnest(saga_journal_holds(resources, saga_id)) FROM saga_journal WHERE saga_id = ANY (opened)
+      ));
+    DELETE FROM saga_journal_records
+      WHERE journal = ANY (ARRAY(SELECT journal FROM saga_journal WHERE saga_id = ANY (opened)));
     DELETE FROM saga_journal WHERE saga_id = ANY (opened);
     opened := NULL;
   END IF;
@@ -203,7 +208,7 @@ BEGIN
   SELECT array_agg(place) INTO places FROM mine;
   IF true = ANY (undoing) THEN
     UPDATE saga_journal SET status = 'compensating', updated_at = clock_timestamp()
-      WHERE saga_id IN (SELECT ids[place] FROM unnest(places) AS place WHERE undoing[place]);
+      WHERE saga_id = ANY (ARRAY(SELECT ids[place] FROM unnest(places) AS place WHERE undoing[place]));
   END IF;
   RETURN places;
 END
@@ -249,19 +254,19 @@ BEGIN
           WITH ORDINALITY AS a (saga_id, owner, last, outcome, result, place)
         ORDER BY saga_id, place
       ) AS a
-      WHERE j.saga_id = a.saga_id AND j.owner = a.owner::bigint AND j.status <> 'finished'
+      WHERE j.saga_id = ANY (ids) AND j.saga_id = a.saga_id AND j.owner = a.owner::bigint AND j.status <> 'finished'
       RETURNING a.place, j.saga_id, j.resources
   ), freed AS (
-    DELETE FROM saga_open_resources o
-      USING closed, unnest(saga_journal_holds(closed.resources, closed.saga_id)) AS held
-      WHERE o.resource = held AND o.saga_id = closed.saga_id
+    DELETE FROM saga_open_resources
+      WHERE saga_id = ANY (ids)
+        AND resource = ANY (ARRAY(SELECT unnest(saga_journal_holds(resources, saga_id)) FROM closed))
   )
   SELECT array_agg(place) INTO places FROM closed;
   IF coalesce(cardinality(places), 0) < cardinality(ids) THEN
     places := places || ARRAY(
       SELECT a.place::integer FROM unnest(ids, owners, outcomes) WITH ORDINALITY AS a (saga_id, owner, outcome, place)
         JOIN saga_journal j USING (saga_id)
-        WHERE j.owner = a.owner::bigint AND j.outcome = a.outcome
+        WHERE j.saga_id = ANY (ids) AND j.owner = a.owner::bigint AND j.outcome = a.outcome
     );
   END IF;
   RETURN places;
