@@ -79,6 +79,49 @@ export const sagaJournalContract = (name: string, layer: Layer.Layer<never, unkn
         })
       )
 
+      test.effect("gives back every call's input, be it the payload, an earlier call's, or almost so", () =>
+        Effect.gen(function* () {
+          const journal = yield* SagaJournal
+          const doc = () => ({ id: "1", body: "b".repeat(300), at: [1, 2.5, null], in: { a: 1, b: "ü" } })
+          const saga = sagaOn([own("r")], { payload: doc() })
+          const begun = (call: number, input: unknown): JournalRecord => Object.assign({}, started(call), { input })
+          const other = () => ({ ...doc(), body: "c".repeat(300) })
+          const inputs = [
+            doc(),
+            { ...doc(), at: [1, 2.5] },
+            { ...doc(), in: { a: 1, b: "u" } },
+            { in: doc().in, at: doc().at, body: doc().body, id: "1" },
+            other(),
+            doc(),
+            other(),
+            null,
+            other(),
+            "b".repeat(300)
+          ]
+          const records = inputs.map((input, call) => begun(call, input))
+          const [first = started(0), ...rest] = records
+          yield* journal.open(saga, [first])
+          for (const record of rest) yield* journal.append(saga, T, [record])
+          assert.deepStrictEqual((yield* journal.get(saga.sagaId))?.records, records)
+        })
+      )
+
+      test.effect("knows no input of records that were not written", () =>
+        Effect.gen(function* () {
+          const journal = yield* SagaJournal
+          const saga = sagaOn([own("r")])
+          const input = { body: "b".repeat(300) }
+          const begun = (call: number): JournalRecord => Object.assign({}, started(call), { input })
+          yield* journal.open(saga, [started(0)])
+          // It is open already.
+          yield* journal.open(saga, [begun(1)])
+          assert.isFalse(yield* journal.append(saga, T + 1, [begun(2)]))
+          yield* journal.append(saga, T, [begun(3)])
+          yield* journal.close(saga, T, [begun(4)], undone)
+          assert.deepStrictEqual((yield* journal.get(saga.sagaId))?.records, [started(0), begun(3), begun(4)])
+        })
+      )
+
       test.effect("opens one of many sagas on a resource, and tells the others of it", () =>
         Effect.gen(function* () {
           const journal = yield* SagaJournal

@@ -1,6 +1,7 @@
 /** Operations of many fibers that go together, and what one of them cannot do to the others. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import { TestClock } from "effect/testing"
 import { makeGroupCommit } from "../../src/layers/sql/GroupCommit.ts"
 
 /** Writes nothing anywhere until it is let through; remembers what went together. */
@@ -18,7 +19,7 @@ const slow = Effect.gen(function* () {
   return { groups, run, open: Deferred.succeed(gate, undefined) }
 })
 
-const settings = { writers: 1, missing: () => "missing", isOfOne: () => true }
+const settings = { writers: 1, patience: "10 seconds", missing: () => "missing", isOfOne: () => true } as const
 const together = <A, E>(commit: (op: number) => Effect.Effect<A, E>, ops: ReadonlyArray<number>) =>
   Effect.forEach(ops, (op) => Effect.exit(commit(op)), { concurrency: "unbounded" })
 
@@ -120,6 +121,29 @@ describe("a group commit", () => {
       const commit = yield* makeGroupCommit((ops: ReadonlyArray<number>) => Effect.succeed(ops.slice(0, 1)), settings)
       const answers = yield* together(commit, [1, 2])
       assert.deepStrictEqual(answers.at(-1), Exit.fail("missing"))
+    })
+  )
+
+  it.effect("gives up what takes too long, and goes on with the others", () =>
+    Effect.gen(function* () {
+      const commit = yield* makeGroupCommit(
+        (ops: ReadonlyArray<number>) => (ops.includes(1) ? Effect.never : Effect.succeed(ops)),
+        settings
+      )
+      const hung = yield* Effect.forkChild(Effect.exit(commit(1)), { startImmediately: true })
+      yield* Effect.yieldNow
+      const next = yield* Effect.forkChild(commit(2), { startImmediately: true })
+      yield* TestClock.adjust("10 seconds")
+      assert.isUndefined(hung.pollUnsafe(), "it is given its time")
+      yield* TestClock.adjust("2500 millis")
+      assert.deepStrictEqual(yield* Fiber.join(hung), Exit.fail("missing"))
+      assert.strictEqual(yield* Fiber.join(next), 2)
+      // One that begins late has as long.
+      const late = yield* Effect.forkChild(Effect.exit(commit(1)), { startImmediately: true })
+      yield* TestClock.adjust("10 seconds")
+      assert.isUndefined(late.pollUnsafe())
+      yield* TestClock.adjust("2500 millis")
+      assert.deepStrictEqual(yield* Fiber.join(late), Exit.fail("missing"))
     })
   )
 

@@ -12,7 +12,7 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
 /** What cannot be written as JSON at all (a bigint, a cycle) is kept as text: it must not be lost for that. */
-const textOf = (value: unknown): string => {
+export const jsonText = (value: unknown): string => {
   try {
     return JSON.stringify(value) ?? "null"
   } catch {
@@ -22,7 +22,7 @@ const textOf = (value: unknown): string => {
 
 /** As a column can hold it. */
 export const toJsonb = (value: unknown): unknown => {
-  const text = textOf(value)
+  const text = jsonText(value)
   return unstorable.test(text) || (isRecord(value) && WRAPPED in value) ? { [WRAPPED]: text } : JSON.parse(text)
 }
 

@@ -9,20 +9,21 @@
 import { DateTime, Effect, Layer, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
-import { Journal, type JournalFilter, JournalRecord, SagaOutcome, SagaStatus } from "../../schema/Journal.ts"
+import {
+  Journal,
+  type JournalFilter,
+  JournalRecord,
+  type JournalRef,
+  SagaOutcome,
+  SagaStatus
+} from "../../schema/Journal.ts"
 import { JournalError } from "../../schema/JournalError.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
 import { bounded } from "../spool/Bounded.ts"
-import { isConflict, isOfItsValues } from "./Failures.ts"
-import { makeGroupCommit } from "./GroupCommit.ts"
-import { fromJsonb, toJsonb, toText } from "./Jsonb.ts"
+import { type Kept, keep, kept, recordsOf, recordsText } from "./JournalText.ts"
+import { makeJournalWrites, PATIENCE } from "./JournalWrites.ts"
+import { toText } from "./Jsonb.ts"
 import { migrate } from "./Migrations.ts"
-
-/** One change of a journal, as `saga_journal_apply` takes it. */
-interface Op {
-  readonly op: "open" | "append" | "close" | "claim"
-  readonly [field: string]: unknown
-}
 
 /** Numbers of 64 bits come as text, times as text by our own formatting. */
 const Row = Schema.Struct({
@@ -38,9 +39,10 @@ const Row = Schema.Struct({
   key: Schema.String,
   derived: Schema.Boolean,
   fingerprint: Schema.String,
-  payload: Schema.Unknown,
   result: Schema.NullOr(Schema.String),
-  records: Schema.Array(Schema.Array(JournalRecord)),
+  payload: Schema.NullOr(Schema.String),
+  records: Schema.NullOr(Schema.Array(Schema.String)),
+  last: Schema.NullOr(Schema.String),
   openedAt: Schema.DateTimeUtcFromString,
   updatedAt: Schema.DateTimeUtcFromString
 })
@@ -48,71 +50,58 @@ const Row = Schema.Struct({
 const time = (value: string) => `to_char(${value} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
 
 const COLUMNS = `j.saga_id AS "sagaId", j.saga, j.version, j.resources, j.fence::text, j.owner::text, j.status, j.outcome,
-  j.problem, j.key, j.derived, j.fingerprint, j.payload, j.result, coalesce(r.records, '[]') AS records,
+  j.problem, j.key, j.derived, j.fingerprint, j.result, r.payload, r.records, j.last,
   ${time("j.opened_at")} AS "openedAt", ${time("greatest(j.updated_at, r.written_at)")} AS "updatedAt"`
 
-/** A record with its values changed, for or from what `jsonb` can hold. */
-const withValues = (record: JournalRecord, change: (value: unknown) => unknown): JournalRecord => {
-  switch (record._tag) {
-    case "Started":
-      return { ...record, input: change(record.input), before: change(record.before) }
-    case "Done":
-      return { ...record, output: change(record.output) }
-    case "Failed":
-      return { ...record, error: change(record.error) }
-    default:
-      return record
-  }
-}
-const storable = (records: ReadonlyArray<JournalRecord>) => records.map((record) => withValues(record, toJsonb))
+const decodeRows = Schema.decodeUnknownEffect(Schema.Array(Row))
+const decodeRecords = Schema.decodeUnknownEffect(Schema.Array(JournalRecord))
 
-const Refusal = Schema.Array(Schema.String)
-
-/**
- * A database that hangs is one that is down: undoing goes on without it. What was given up on may still be written, which
- * is no worse than a reply that was lost.
- */
-const PATIENCE = "10 seconds"
+const journalOf = ({ last, payload, records, ...row }: typeof Row.Type) =>
+  Effect.try({
+    try: () => {
+      const paid: unknown = payload === null ? null : JSON.parse(payload)
+      return { paid, stored: recordsOf([...(records ?? []), ...(last === null ? [] : [last])], paid) }
+    },
+    catch: (cause) => cause
+  }).pipe(
+    Effect.flatMap(({ paid, stored }) =>
+      Effect.map(decodeRecords(stored), (all) => new Journal({ ...row, payload: paid, records: all }))
+    )
+  )
 
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient
   const failed = (operation: string) => (cause: unknown) => new JournalError({ operation, cause })
-
-  const apply = yield* makeGroupCommit(
-    (ops: ReadonlyArray<Op>) =>
-      sql<{ answers: unknown }>`SELECT saga_journal_apply(${JSON.stringify(ops)}::text::jsonb) AS answers`.pipe(
-        Effect.retry({ while: isConflict, times: 3 }),
-        (statement) => bounded(statement, PATIENCE),
-        Effect.flatMap((rows) => Schema.decodeUnknownEffect(Schema.Array(Schema.Unknown))(rows[0]?.answers))
-      ),
-    { writers: 2, missing: () => new Error("the database gave no answer"), isOfOne: isOfItsValues }
-  )
-  const asked = (op: Op): Effect.Effect<boolean, JournalError> =>
-    Effect.mapBoth(apply(op), { onFailure: failed(op.op), onSuccess: (answer) => answer === true })
+  const writes = yield* makeJournalWrites
+  /**
+   * What the journals of sagas that run here have, for as long as somebody may write them: all that is asked of one saga
+   * is asked with the same list of resources.
+   */
+  const ofSagas = new WeakMap<JournalRef["resources"], Kept>()
+  const has = ({ resources, sagaId }: JournalRef): Kept | undefined => {
+    const found = ofSagas.get(resources)
+    return found?.sagaId === sagaId ? found : undefined
+  }
 
   const select = Effect.fnUntraced(
     function* (where: Fragment, order: Fragment, limit: number) {
       const statement = sql`
-        SELECT ${sql.literal(COLUMNS)} FROM saga_journal j
+        SELECT ${sql.literal(COLUMNS)}
+        FROM (SELECT * FROM saga_journal j WHERE ${where} ORDER BY ${order} LIMIT ${limit}) j
         LEFT JOIN LATERAL (
-          SELECT jsonb_agg(records ORDER BY seq) AS records, max(written_at) AS written_at
-          FROM saga_journal_records WHERE saga_id = j.saga_id
+          SELECT array_agg(records ORDER BY seq) AS records, max(payload) AS payload, max(written_at) AS written_at
+          FROM saga_journal_records WHERE journal = j.journal
         ) r ON true
-        WHERE ${where} ORDER BY ${order} LIMIT ${limit}`
+        ORDER BY ${order}`
       const rows = yield* bounded(statement, PATIENCE)
-      const decoded = yield* Schema.decodeUnknownEffect(Schema.Array(Row))(rows)
-      return decoded.map(
-        (row) =>
-          new Journal({
-            ...row,
-            payload: fromJsonb(row.payload),
-            records: row.records.flat().map((record) => withValues(record, fromJsonb))
-          })
-      )
+      return yield* Effect.forEach(yield* decodeRows(rows), journalOf)
     },
     Effect.mapError(failed("read"))
   )
-  const oldestFirst = sql`j.opened_at, j.saga_id`
+  const moment = (at: DateTime.Utc): Fragment => sql`${DateTime.formatIso(at)}::text::timestamptz`
+  const oldestFirst = sql`j.opened_at, j.journal`
+  // Of the unfinished there are few: each is looked up by its id, however many have finished.
+  const unfinished = sql`j.saga_id IN (SELECT saga_id FROM saga_open_resources)`
   const conditions = (filter: JournalFilter): Fragment =>
     sql.and([
       sql`true`,
@@ -123,41 +112,70 @@ const make = Effect.gen(function* () {
               ? sql`j.status <> 'finished' AND j.problem IS NOT NULL`
               : sql`j.status = ${filter.status}`
           ]),
-      // What the partial index has is what recovery looks for.
-      ...(filter.status === "running" || filter.status === "compensating" ? [sql`j.status <> 'finished'`] : []),
+      ...(filter.status === undefined || filter.status === "finished" ? [] : [unfinished]),
       ...(filter.resource === undefined ? [] : [sql`j.resources @> ARRAY[${filter.resource}]::text[]`]),
       ...(filter.saga === undefined ? [] : [sql`j.saga = ${filter.saga}`]),
-      ...(filter.before === undefined
-        ? []
-        : [sql`j.opened_at < ${DateTime.formatIso(filter.before)}::text::timestamptz`]),
+      ...(filter.before === undefined ? [] : [sql`j.opened_at < ${moment(filter.before)}`]),
       ...(filter.after === undefined
         ? []
         : [
-            sql`(j.opened_at, j.saga_id) > (SELECT opened_at, saga_id FROM saga_journal WHERE saga_id = ${filter.after})`
+            sql`(j.opened_at, j.journal) > (SELECT opened_at, journal FROM saga_journal WHERE saga_id = ${filter.after})`
           ])
     ])
 
   return {
     keeps: true,
     open: Effect.fnUntraced(function* (saga, records = []) {
+      const own = kept(saga.sagaId, saga.payload)
+      const texts = recordsText(records, own)
       while (true) {
         const others = yield* Effect.mapError(
-          Effect.flatMap(
-            apply({ op: "open", ...saga, payload: toJsonb(saga.payload), records: storable(records) }),
-            Schema.decodeUnknownEffect(Refusal)
-          ),
+          writes.open({ ...saga, payload: own.payload.text, records: texts.text }),
           failed("open")
         )
-        if (others.length === 0) return []
+        if (others.length === 0) {
+          // If it was open already its payload is this one, but the records were not written.
+          ofSagas.set(saga.resources, own)
+          return []
+        }
         const found = yield* select(sql.in("j.saga_id", others), sql`j.fence DESC`, others.length)
         const unfinished = found.filter((journal) => journal.status !== "finished")
         if (unfinished.length > 0) return unfinished
       }
     }),
-    append: ({ sagaId }, owner, records) => asked({ op: "append", sagaId, owner, records: storable(records) }),
-    close: ({ sagaId }, owner, records, end) =>
-      asked({ op: "close", sagaId, owner, records: storable(records), ...end }),
-    claim: ({ sagaId }, from, to) => asked({ op: "claim", sagaId, from, to }),
+    append: (ref, owner, records) =>
+      Effect.suspend(() => {
+        const own = has(ref)
+        const texts = recordsText(records, own)
+        const undoing = records.some(({ _tag }) => _tag === "Undoing")
+        return Effect.mapBoth(writes.append({ sagaId: ref.sagaId, owner, records: texts.text, undoing }), {
+          onFailure: failed("append"),
+          onSuccess: (written) => {
+            if (written && own !== undefined) keep(own, texts)
+            return written
+          }
+        })
+      }),
+    close: (ref, owner, records, end) =>
+      Effect.suspend(() =>
+        Effect.mapError(
+          writes.close({ sagaId: ref.sagaId, owner, records: recordsText(records, has(ref)).text, ...end }),
+          failed("close")
+        )
+      ),
+    // Of those who claim from one owner, one gets the journal: the row's lock makes comparing and changing one step.
+    claim: ({ sagaId }, from, to) => {
+      if (to <= from) return Effect.succeed(false)
+      return Effect.mapBoth(
+        bounded(
+          sql`UPDATE saga_journal SET owner = ${to}, updated_at = clock_timestamp()
+              WHERE saga_id = ${sagaId} AND owner = ${from} AND status <> 'finished'
+              RETURNING journal`,
+          PATIENCE
+        ),
+        { onFailure: failed("claim"), onSuccess: (rows) => rows.length > 0 }
+      )
+    },
     note: ({ sagaId }, problem) =>
       Effect.asVoid(
         Effect.mapError(
@@ -176,10 +194,10 @@ const make = Effect.gen(function* () {
           sql<{ n: number }>`
             WITH gone AS (
               DELETE FROM saga_journal
-              WHERE status = 'finished' AND updated_at < ${DateTime.formatIso(finishedBefore)}::text::timestamptz
-              RETURNING saga_id
+              WHERE status = 'finished' AND updated_at < ${moment(finishedBefore)} AND opened_at < ${moment(finishedBefore)}
+              RETURNING journal
             ), records AS (
-              DELETE FROM saga_journal_records WHERE saga_id IN (SELECT saga_id FROM gone)
+              DELETE FROM saga_journal_records WHERE journal IN (SELECT journal FROM gone)
             )
             SELECT count(*)::int AS n FROM gone`,
           failed("purge")
