@@ -51,8 +51,7 @@ export const runAdmitted = (entry: Entry): Effect.Effect<Receipt<unknown>, unkno
     fence: lease.fence,
     freshFence: fenceSource(Context.get(context, DistributedLock), lease, request.resources, scope),
     books: makeBooks(journal, request, lease.fence, journal.keeps ? { open: opening } : undefined),
-    replay: undefined,
-    encoded: { codec: saga.payload, value: payload, json: request.encoded }
+    replay: undefined
   })
   const frame = outermost(root, saga)
   const running = Effect.suspend(() =>

@@ -9,7 +9,6 @@ import type { Deadlines } from "../../services/Deadlines.ts"
 import type { SagaProbe } from "../../services/SagaProbe.ts"
 import type { SagaSettings } from "../../services/SagaSettings.ts"
 import type { Books } from "./Books.ts"
-import type { JsonCodec } from "./Codec.ts"
 import type { Definition, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
 import type { Replay } from "./Replay.ts"
 
@@ -59,13 +58,6 @@ export interface Failure {
   readonly cause: Cause.Cause<unknown>
 }
 
-/** A value and its encoded form. Values are not changed by those that have them. */
-export interface Encoded {
-  readonly codec: JsonCodec
-  readonly value: unknown
-  readonly json: unknown
-}
-
 /** Shared by a saga and the sagas nested in it. */
 export interface Root {
   readonly saga: string
@@ -84,8 +76,6 @@ export interface Root {
   fence: number
   /** A fence above all earlier ones, and the lock to use it under: taken anew if the lease was lost. */
   readonly freshFence: (atLeast: number) => Effect.Effect<number, LockError>
-  /** The input that was encoded last: mostly the payload, which goes from step to step. */
-  encoded: Encoded | undefined
   nextCall: number
   nextFinished: number
   /** Past the point of no return: nothing is undone any more. */

@@ -1,8 +1,8 @@
 /** What is written down of a call: its intent before it starts, and how it failed. */
-import { Cause, Effect, Exit, Option, type Schema } from "effect"
+import { Cause, Effect, Exit, Option } from "effect"
 import type { JournalRecord } from "../../schema/Journal.ts"
 import { LockError, LockLost } from "../../schema/LockError.ts"
-import { encodeJson, encodeOrText, failureOf, jsonCodec } from "./Codec.ts"
+import { encodeJson, encodeOrText, failureOf } from "./Codec.ts"
 import type { Definition } from "./Definition.ts"
 import type { Call, Frame, NestedCall, Root } from "./Frame.ts"
 
@@ -19,18 +19,9 @@ export const intent = (
   kind: definition._tag === "Undoable" ? "undoable" : definition._tag === "Retriable" ? "retriable" : "nested",
   path: frame.path + definition.name,
   fence: frame.root.fence,
-  input: encodeInput(frame.root, definition.input, input),
+  input: encodeOrText(definition.input, input),
   before: definition._tag === "Undoable" ? encodeOrText(definition.before, before) : null
 })
-
-const encodeInput = (root: Root, schema: Schema.Constraint, value: unknown): unknown => {
-  const codec = jsonCodec(schema)
-  const known = root.encoded
-  if (known !== undefined && known.value === value && known.codec === codec) return known.json
-  const json = encodeOrText(schema, value)
-  root.encoded = { codec, value, json }
-  return json
-}
 
 /** Unless the journal is surely open, the call does not start and the saga ends. */
 export const opened = (root: Root): Effect.Effect<void> =>

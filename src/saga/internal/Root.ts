@@ -6,7 +6,7 @@ import { deadlinesIn } from "../../services/Deadlines.ts"
 import { SagaProbe } from "../../services/SagaProbe.ts"
 import { SagaSettings } from "../../services/SagaSettings.ts"
 import type { Books } from "./Books.ts"
-import type { Encoded, Frame, Root } from "./Frame.ts"
+import type { Frame, Root } from "./Frame.ts"
 import type { Replay } from "./Replay.ts"
 import type { SagaDefinition } from "./Request.ts"
 
@@ -17,7 +17,6 @@ export interface Identity {
   readonly freshFence: Root["freshFence"]
   readonly books: Books
   readonly replay: Replay | undefined
-  readonly encoded?: Encoded
 }
 
 export const makeRoot = (
@@ -30,7 +29,7 @@ export const makeRoot = (
 export const rootIn = (
   context: Context.Context<CircuitBreakers | DeadLetterQueue>,
   saga: Pick<SagaDefinition, "name" | "version">,
-  { books, encoded, fence, freshFence, replay, resources, sagaId }: Identity
+  { books, fence, freshFence, replay, resources, sagaId }: Identity
 ): Root => ({
   saga: saga.name,
   version: saga.version,
@@ -45,7 +44,6 @@ export const rootIn = (
   deadlines: deadlinesIn(context),
   breakers: Context.get(context, CircuitBreakers),
   deadLetters: Context.get(context, DeadLetterQueue),
-  encoded,
   nextCall: replay?.nextCall ?? 0,
   nextFinished: 0,
   pivoted: replay !== undefined,
