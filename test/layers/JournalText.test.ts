@@ -1,7 +1,7 @@
 /** What is not written again, and what must be. */
 import { assert, describe, it } from "@effect/vitest"
 import type { JournalRecord } from "effect-saga"
-import { keep, kept, recordsOf, recordsText } from "../../src/layers/sql/JournalText.ts"
+import { keep, kept, recordsOf, recordsText } from "../../src/layers/journal/JournalText.ts"
 import { started } from "../contract/SagaJournalContract.ts"
 
 const begun = (call: number, input: unknown): JournalRecord => Object.assign({}, started(call), { input })

@@ -12,6 +12,7 @@ import * as Redis from "effect/persistence/Redis"
 import { Journal, type JournalFilter, JournalRecord, SagaOutcome, SagaStatus } from "../../schema/Journal.ts"
 import { JournalError } from "../../schema/JournalError.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
+import { keep, kept, makeKeptSagas, recordsOf, recordsText } from "../journal/JournalText.ts"
 import * as Scripts from "./RedisJournalScripts.ts"
 
 export interface RedisJournalOptions {
@@ -28,8 +29,7 @@ const Head = Schema.fromJsonString(
     fence: Schema.Int,
     key: Schema.String,
     derived: Schema.Boolean,
-    fingerprint: Schema.String,
-    payload: Schema.Unknown
+    fingerprint: Schema.String
   })
 )
 const Stored = Schema.Tuple([
@@ -41,8 +41,10 @@ const Stored = Schema.Tuple([
   Schema.NullOr(Schema.String),
   Schema.FiniteFromString,
   Schema.FiniteFromString,
-  Schema.Array(Schema.fromJsonString(JournalRecord))
+  Schema.fromJsonString(Schema.Unknown),
+  Schema.Array(Schema.String)
 ])
+const decodeRecords = Schema.decodeUnknownEffect(Schema.Array(JournalRecord))
 
 const matches = (journal: Journal, { before, resource, saga, status }: JournalFilter): boolean =>
   (status === undefined ||
@@ -57,6 +59,7 @@ const byAge = (a: Journal, b: Journal): number =>
 const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
   const redis = yield* Redis.Redis
   const retention = Duration.toMillis(Duration.fromInputUnsafe(options.retention ?? "24 hours"))
+  const sagas = makeKeptSagas()
   const failed = (operation: string) => (cause: unknown) => new JournalError({ operation, cause })
   const asked = (operation: string, question: Effect.Effect<0 | 1, Redis.RedisError>) =>
     Effect.mapBoth(question, { onFailure: failed(operation), onSuccess: (answer) => answer === 1 })
@@ -64,12 +67,14 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
   const get = Effect.fnUntraced(function* (sagaId: string): Effect.fn.Return<Journal | undefined, JournalError> {
     const stored = yield* Effect.mapError(redis.eval(Scripts.read)(sagaId), failed("read"))
     if (stored.length === 0) return undefined
-    const [head, owner, status, outcome, problem, result, opened, updated, records] = yield* Effect.mapError(
+    const [head, owner, status, outcome, problem, result, opened, updated, payload, texts] = yield* Effect.mapError(
       Schema.decodeUnknownEffect(Stored)(stored),
       failed("read")
     )
+    const records = yield* Effect.mapError(decodeRecords(recordsOf(texts, payload)), failed("read"))
     return new Journal({
       ...head,
+      payload,
       owner,
       status,
       outcome,
@@ -105,16 +110,34 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
   return {
     keeps: true,
     open: Effect.fnUntraced(function* (saga, records = []) {
+      const own = kept(saga.sagaId, saga.payload)
+      const { text } = recordsText(records, own)
       while (true) {
-        const others = yield* Effect.mapError(redis.eval(Scripts.open)(saga, records), failed("open"))
-        if (others.length === 0) return []
+        const others = yield* Effect.mapError(redis.eval(Scripts.open)(saga, own.payload.text, text), failed("open"))
+        if (others.length === 0) {
+          // If it was open already its payload is this one, but the records were not written.
+          sagas.opened(saga, own)
+          return []
+        }
         const found = yield* getAll([...new Set(others)])
         const unfinished = found.filter((journal) => journal.status !== "finished")
         if (unfinished.length > 0) return unfinished.sort((a, b) => b.fence - a.fence)
       }
     }),
-    append: ({ sagaId }, owner, records) => asked("append", redis.eval(Scripts.append)(sagaId, owner, records)),
-    close: (ref, owner, records, end) => asked("close", redis.eval(Scripts.close)(ref, owner, records, end, retention)),
+    append: (ref, owner, records) => {
+      const own = sagas.of(ref)
+      const texts = recordsText(records, own)
+      const undoing = records.some(({ _tag }) => _tag === "Undoing")
+      return Effect.map(
+        asked("append", redis.eval(Scripts.append)(ref.sagaId, owner, undoing, texts.text)),
+        (written) => {
+          if (written && own !== undefined) keep(own, texts)
+          return written
+        }
+      )
+    },
+    close: (ref, owner, records, end) =>
+      asked("close", redis.eval(Scripts.close)(ref, owner, recordsText(records, sagas.of(ref)).text, end, retention)),
     claim: ({ sagaId }, from, to) =>
       to <= from ? Effect.succeed(false) : asked("claim", redis.eval(Scripts.claim)(sagaId, from, to)),
     note: ({ sagaId }, problem) =>

@@ -1,9 +1,9 @@
 /**
- * The journal's atomic steps. A journal is a hash (head: what it was opened with, as JSON; owner, status, ...) and a list
- * of its records. Each resource has a key that names its unfinished saga; two sorted sets index all journals by time.
+ * The journal's atomic steps. A journal is a hash (head: what it was opened with, as JSON; payload, owner, status, ...)
+ * and a list of its records, see `JournalText`. Each resource has a key that names its unfinished saga; two sorted sets index all journals by time.
  */
 import { script } from "effect/persistence/Redis"
-import type { JournalRecord, JournalRef, NewJournal } from "../../schema/Journal.ts"
+import type { JournalRef, NewJournal } from "../../schema/Journal.ts"
 import type { JournalEnd } from "../../services/SagaJournal.ts"
 
 export const journalKey = (sagaId: string) => `dtx:journal:{${sagaId}}`
@@ -27,18 +27,19 @@ end
  * the unfinished sagas in the way; one whose journal Redis has lost is none.
  */
 export const open = script(
-  (saga: NewJournal, records: ReadonlyArray<JournalRecord>) => [
-    journalKey(saga.sagaId),
-    recordsKey(saga.sagaId),
+  ({ payload: _, ...head }: NewJournal, payload: string, records: string) => [
+    journalKey(head.sagaId),
+    recordsKey(head.sagaId),
     OPEN,
-    ...saga.resources.map(unfinishedKey),
-    saga.sagaId,
-    saga.fence,
-    JSON.stringify(saga),
-    ...records.map((record) => JSON.stringify(record))
+    ...head.resources.map(unfinishedKey),
+    head.sagaId,
+    head.fence,
+    JSON.stringify(head),
+    payload,
+    records
   ],
   {
-    numberOfKeys: (saga: NewJournal) => 3 + saga.resources.length,
+    numberOfKeys: (saga) => 3 + saga.resources.length,
     lua: `${NOW}
 if redis.call('EXISTS', KEYS[1]) == 1 then return {} end
 local others = {}
@@ -51,8 +52,9 @@ end
 if #others > 0 then return others end
 local at = now()
 for i = 4, #KEYS do redis.call('SET', KEYS[i], ARGV[1]) end
-for i = 4, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
-redis.call('HSET', KEYS[1], 'head', ARGV[3], 'owner', ARGV[2], 'status', 'running', 'opened', at, 'updated', at)
+if ARGV[5] ~= '[]' then redis.call('RPUSH', KEYS[2], ARGV[5]) end
+redis.call('HSET', KEYS[1], 'head', ARGV[3], 'payload', ARGV[4], 'owner', ARGV[2], 'status', 'running',
+  'opened', at, 'updated', at)
 redis.call('ZADD', KEYS[3], at, ARGV[1])
 return {}`
   }
@@ -62,38 +64,32 @@ return {}`
 const OWNED = `
 local function owned()
   local r = redis.call('HMGET', KEYS[1], 'owner', 'status')
-  return r[1] == ARGV[1] and r[2] ~= 'finished'
+  return r[1] == ARGV[1] and r[2] ~= 'finished' and r
 end
 `
 
 export const append = script(
-  (sagaId: string, owner: number, records: ReadonlyArray<JournalRecord>) => [
+  (sagaId: string, owner: number, undoing: boolean, records: string) => [
     journalKey(sagaId),
     recordsKey(sagaId),
     owner,
-    records.some((record) => record._tag === "Undoing") ? "compensating" : "",
-    ...records.map((record) => JSON.stringify(record))
+    undoing ? "compensating" : "",
+    records
   ],
   {
     numberOfKeys: 2,
     lua: `${NOW}${OWNED}
-if not owned() then return 0 end
-for i = 3, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
-redis.call('HSET', KEYS[1], 'updated', now())
-if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'status', ARGV[2]) end
+local r = owned()
+if not r then return 0 end
+if ARGV[3] ~= '[]' then redis.call('RPUSH', KEYS[2], ARGV[3]) end
+redis.call('HSET', KEYS[1], 'updated', now(), 'status', ARGV[2] ~= '' and ARGV[2] or r[2])
 return 1`
   }
 ).withReturnType<0 | 1>()
 
 /** Invariant: it ends once, by its owner; then its resources are free. Asked again, it answers alike. */
 export const close = script(
-  (
-    { resources, sagaId }: JournalRef,
-    owner: number,
-    records: ReadonlyArray<JournalRecord>,
-    end: JournalEnd,
-    retention: number
-  ) => [
+  ({ resources, sagaId }: JournalRef, owner: number, records: string, end: JournalEnd, retention: number) => [
     journalKey(sagaId),
     recordsKey(sagaId),
     OPEN,
@@ -105,7 +101,7 @@ export const close = script(
     end.result === null ? "0" : "1",
     end.result ?? "",
     retention,
-    ...records.map((record) => JSON.stringify(record))
+    records
   ],
   {
     numberOfKeys: (ref: JournalRef) => 4 + ref.resources.length,
@@ -114,7 +110,7 @@ if not owned() then
   local r = redis.call('HMGET', KEYS[1], 'owner', 'outcome')
   return (r[1] == ARGV[1] and r[2] == ARGV[3]) and 1 or 0
 end
-for i = 7, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
+if ARGV[7] ~= '[]' then redis.call('RPUSH', KEYS[2], ARGV[7]) end
 local at = now()
 redis.call('HSET', KEYS[1], 'status', 'finished', 'outcome', ARGV[3], 'updated', at)
 if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'result', ARGV[5]) end
@@ -157,6 +153,7 @@ export type Read = readonly [
   result: string | null,
   opened: string,
   updated: string,
+  payload: string,
   records: ReadonlyArray<string>
 ]
 
@@ -164,9 +161,10 @@ export type Read = readonly [
 export const read = script((sagaId: string) => [journalKey(sagaId), recordsKey(sagaId)], {
   numberOfKeys: 2,
   lua: `
-local r = redis.call('HMGET', KEYS[1], 'head', 'owner', 'status', 'outcome', 'problem', 'result', 'opened', 'updated')
+local r = redis.call('HMGET', KEYS[1], 'head', 'owner', 'status', 'outcome', 'problem', 'result', 'opened', 'updated',
+  'payload')
 if not r[1] then return {} end
-r[9] = redis.call('LRANGE', KEYS[2], 0, -1)
+r[10] = redis.call('LRANGE', KEYS[2], 0, -1)
 return r`
 }).withReturnType<Read | readonly []>()
 

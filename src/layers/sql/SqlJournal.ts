@@ -9,18 +9,11 @@
 import { DateTime, Effect, Layer, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
-import {
-  Journal,
-  type JournalFilter,
-  JournalRecord,
-  type JournalRef,
-  SagaOutcome,
-  SagaStatus
-} from "../../schema/Journal.ts"
+import { Journal, type JournalFilter, JournalRecord, SagaOutcome, SagaStatus } from "../../schema/Journal.ts"
 import { JournalError } from "../../schema/JournalError.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
+import { keep, kept, makeKeptSagas, recordsOf, recordsText } from "../journal/JournalText.ts"
 import { bounded } from "../spool/Bounded.ts"
-import { type Kept, keep, kept, recordsOf, recordsText } from "./JournalText.ts"
 import { makeJournalWrites, PATIENCE } from "./JournalWrites.ts"
 import { toText } from "./Jsonb.ts"
 import { migrate } from "./Migrations.ts"
@@ -73,15 +66,7 @@ const make = Effect.gen(function* () {
   const sql = yield* SqlClient
   const failed = (operation: string) => (cause: unknown) => new JournalError({ operation, cause })
   const writes = yield* makeJournalWrites
-  /**
-   * What the journals of sagas that run here have, for as long as somebody may write them: all that is asked of one saga
-   * is asked with the same list of resources.
-   */
-  const ofSagas = new WeakMap<JournalRef["resources"], Kept>()
-  const has = ({ resources, sagaId }: JournalRef): Kept | undefined => {
-    const found = ofSagas.get(resources)
-    return found?.sagaId === sagaId ? found : undefined
-  }
+  const sagas = makeKeptSagas()
 
   const select = Effect.fnUntraced(
     function* (where: Fragment, order: Fragment, limit: number) {
@@ -135,7 +120,7 @@ const make = Effect.gen(function* () {
         )
         if (others.length === 0) {
           // If it was open already its payload is this one, but the records were not written.
-          ofSagas.set(saga.resources, own)
+          sagas.opened(saga, own)
           return []
         }
         const found = yield* select(sql.in("j.saga_id", others), sql`j.fence DESC`, others.length)
@@ -145,7 +130,7 @@ const make = Effect.gen(function* () {
     }),
     append: (ref, owner, records) =>
       Effect.suspend(() => {
-        const own = has(ref)
+        const own = sagas.of(ref)
         const texts = recordsText(records, own)
         const undoing = records.some(({ _tag }) => _tag === "Undoing")
         return Effect.mapBoth(writes.append({ sagaId: ref.sagaId, owner, records: texts.text, undoing }), {
@@ -159,7 +144,7 @@ const make = Effect.gen(function* () {
     close: (ref, owner, records, end) =>
       Effect.suspend(() =>
         Effect.mapError(
-          writes.close({ sagaId: ref.sagaId, owner, records: recordsText(records, has(ref)).text, ...end }),
+          writes.close({ sagaId: ref.sagaId, owner, records: recordsText(records, sagas.of(ref)).text, ...end }),
           failed("close")
         )
       ),

@@ -1,11 +1,11 @@
 /**
- * What a journal's rows hold: records as the text of JSON. A value that the journal has already, as its payload or as an
+ * What a journal's store holds: records as the text of JSON. A value that the journal has already, as its payload or as an
  * earlier call's input, is not written again: steps mostly get the whole payload, and it may be large.
  *
  * A `Started` without `input` has the payload's; one with `inputOf` has that of the latest call of this number before it.
  */
-import type { JournalRecord } from "../../schema/Journal.ts"
-import { jsonText } from "./Jsonb.ts"
+import type { JournalRecord, JournalRef } from "../../schema/Journal.ts"
+import { jsonText } from "../sql/Jsonb.ts"
 
 type Started = Extract<JournalRecord, { readonly _tag: "Started" }>
 
@@ -92,6 +92,24 @@ export const recordsText = (records: ReadonlyArray<JournalRecord>, has: Kept | u
 
 export const keep = (has: Kept, { inputs }: RecordsText): void => {
   if (inputs.length > 0) has.inputs = [...has.inputs, ...inputs].slice(-HELD)
+}
+
+/** What the journals of sagas that run here have, for as long as somebody may write them. */
+export interface KeptSagas {
+  readonly of: (ref: JournalRef) => Kept | undefined
+  readonly opened: (ref: JournalRef, has: Kept) => void
+}
+
+/** All that is asked of one saga is asked with the same list of resources. */
+export const makeKeptSagas = (): KeptSagas => {
+  const sagas = new WeakMap<JournalRef["resources"], Kept>()
+  return {
+    of: ({ resources, sagaId }) => {
+      const found = sagas.get(resources)
+      return found?.sagaId === sagaId ? found : undefined
+    },
+    opened: ({ resources }, has) => void sagas.set(resources, has)
+  }
 }
 
 interface StoredStarted {
