@@ -1,4 +1,4 @@
-/** Line charts in SVG: what something costs as a function of its size. */
+/** Charts in SVG: what something costs as a function of its size, and beside others. */
 
 export interface Series {
   readonly name: string
@@ -64,6 +64,43 @@ export const plot = ({ series, title, x, y }: Chart): string => {
     ),
     `<text x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 10}" text-anchor="middle">${escape(x)}</text>`,
     `<text transform="translate(16 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">${escape(y)}</text>`,
+    ...lines,
+    "</svg>",
+    ""
+  ].join("\n")
+}
+
+export interface BarGroup {
+  readonly name: string
+  readonly bars: ReadonlyArray<{ readonly name: string; readonly value: number; readonly label: string }>
+}
+
+const [ROW, NAMES, LABELS] = [22, 190, 150]
+
+/** Lying bars, one group below the other; each group has a scale of its own that begins at zero. */
+export const bars = (chart: { readonly title: string; readonly groups: ReadonlyArray<BarGroup> }): string => {
+  const lines: Array<string> = []
+  let y = TOP + 6
+  for (const [i, group] of chart.groups.entries()) {
+    const highest = Math.max(...group.bars.map(({ value }) => value), 1e-9)
+    lines.push(`<text x="16" y="${y + 14}" font-weight="bold">${escape(group.name)}</text>`)
+    y += ROW
+    for (const { label, name, value } of group.bars) {
+      const width = ((WIDTH - NAMES - LABELS) * value) / highest
+      lines.push(
+        `<text x="${NAMES - 8}" y="${y + 14}" text-anchor="end">${escape(name)}</text>`,
+        `<rect x="${NAMES}" y="${y + 2}" width="${width.toFixed(1)}" height="${ROW - 6}" fill="${COLOURS[i % COLOURS.length]}"/>`,
+        `<text x="${(NAMES + width + 6).toFixed(1)}" y="${y + 14}">${escape(label)}</text>`
+      )
+      y += ROW
+    }
+    y += ROW / 2
+  }
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y}" font-family="sans-serif" font-size="12">`,
+    `<title>${escape(chart.title)}</title>`,
+    `<rect width="${WIDTH}" height="${y}" fill="#ffffff"/>`,
+    `<text x="16" y="22" font-size="15" font-weight="bold">${escape(chart.title)}</text>`,
     ...lines,
     "</svg>",
     ""

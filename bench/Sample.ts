@@ -29,7 +29,13 @@ const timed = <E, R>(effect: Effect.Effect<unknown, E, R>) =>
 
 export const measure = Effect.fnUntraced(function* <R>(
   contenders: ReadonlyArray<Contender<R>>,
-  options: { readonly rounds: number; readonly perRound: number; readonly onRound: (round: number) => void }
+  options: {
+    readonly rounds: number
+    readonly perRound: number
+    /** How many a round for the throughput; 192 unless said. */
+    readonly batch?: number
+    readonly onRound: (round: number) => void
+  }
 ) {
   const times = new Map<string, Array<number>>(contenders.map(({ name }) => [name, []]))
   const rates = new Map<string, Array<number>>(contenders.map(({ name }) => [name, []]))
@@ -39,7 +45,7 @@ export const measure = Effect.fnUntraced(function* <R>(
   for (let round = 0; round < options.rounds; round++) {
     for (const { name, once } of contenders) {
       for (let i = 0; i < options.perRound; i++) times.get(name)?.push(yield* timed(once(n++)))
-      const batch = Array.from({ length: 192 }, () => n++)
+      const batch = Array.from({ length: options.batch ?? 192 }, () => n++)
       const took = yield* timed(Effect.forEach(batch, once, { concurrency: 64, discard: true }))
       rates.get(name)?.push((batch.length / took) * 1000)
     }
@@ -66,6 +72,8 @@ export const measure = Effect.fnUntraced(function* <R>(
     }
   })
 })
+
+export const progress = (what: string) => (round: number) => process.stderr.write(`\r${what}: round ${round}   `)
 
 export const table = (rows: ReadonlyArray<Measured>): string =>
   [

@@ -26,12 +26,16 @@ export const servers = Effect.gen(function* () {
 export type World = Saga.SagaServices | Redis.Redis | SqlClient
 
 /** Shipped defaults but for these, on the given servers. */
-export const live = (urls: Urls, options: SagaLive.Options = {}): Layer.Layer<World, unknown> =>
+export const live = (
+  urls: Urls,
+  options: SagaLive.Options = {},
+  redis: Layer.Layer<Redis.Redis, unknown> = IoRedis.layerUrl(urls.redis)
+): Layer.Layer<World, unknown> =>
   SagaLive.layerWith({ wait: "10 minutes", ...options }).pipe(
     Layer.provideMerge(
       Layer.fresh(
         Layer.merge(
-          IoRedis.layerUrl(urls.redis),
+          redis,
           PgClient.layer({ url: Redacted.make(urls.postgres), minConnections: 20, maxConnections: 20 })
         )
       )

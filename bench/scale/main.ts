@@ -14,6 +14,7 @@ import { hot } from "./Hot.ts"
 import { letters } from "./Letters.ts"
 import { records } from "./Records.ts"
 import { payload, steps } from "./Sizes.ts"
+import { woken } from "./Woken.ts"
 import { type Found, servers, type Urls } from "./World.ts"
 
 const Waited = Schema.Struct({ heap: Schema.Number, rss: Schema.Number, endedMs: Schema.Number })
@@ -45,7 +46,7 @@ const waiting = (urls: Urls, quick: boolean): Effect.Effect<Found> =>
     return { chart: { title: "Waiting sagas in one process", x: "waiting sagas", y: "MiB of heap", series }, notes }
   })
 
-const experiments = { concurrency, waiting, records, letters, hot, steps, payload }
+const experiments = { concurrency, waiting, records, letters, hot, woken, steps, payload }
 
 const { values } = parseArgs({
   options: {

@@ -53,3 +53,21 @@ export const serve = (
       return "ran"
     })
   )
+
+/** The commands that clients send while `work` runs, without those inside scripts; only those that mention it. */
+export const commandsDuring = <A, E, R>(work: Effect.Effect<A, E, R>, mentioning = "") =>
+  Effect.gen(function* () {
+    const client = yield* plain
+    const monitor = yield* asked(() => client.monitor())
+    const seen: Array<string> = []
+    monitor.on("monitor", (_time: string, args: ReadonlyArray<string>, source: string) => {
+      const command = String(args[0]).toUpperCase()
+      if (source === "lua") return
+      if (command === "PING" || args.some((arg) => arg.includes(mentioning))) seen.push(command)
+    })
+    yield* Effect.exit(work)
+    yield* asked(() => client.ping("the end"))
+    while (!seen.includes("PING")) yield* Effect.sleep("2 millis")
+    monitor.disconnect()
+    return seen.filter((command) => command !== "PING")
+  }).pipe(Effect.scoped)

@@ -5,23 +5,7 @@ import * as Schema from "effect/Schema"
 import { IoRedis, Saga, SagaLive, Step } from "effect-saga"
 import * as PgliteClient from "../../src/layers/sql/PgliteClient.ts"
 import { servers } from "../servers/inject.ts"
-import { asked, composed, fused, own, plain, request, serve, url } from "./GuardWorld.ts"
-
-/** The commands that clients send while `work` runs, without those inside scripts. */
-const commandsDuring = <A, E, R>(work: Effect.Effect<A, E, R>) =>
-  Effect.gen(function* () {
-    const client = yield* plain
-    const monitor = yield* asked(() => client.monitor())
-    const seen: Array<string> = []
-    monitor.on("monitor", (_time: string, args: ReadonlyArray<string>, source: string) => {
-      if (source !== "lua") seen.push(String(args[0]).toUpperCase())
-    })
-    yield* Effect.exit(work)
-    yield* asked(() => client.ping("the end"))
-    while (!seen.includes("PING")) yield* Effect.sleep("2 millis")
-    monitor.disconnect()
-    return seen.filter((command) => command !== "PING")
-  }).pipe(Effect.scoped)
+import { commandsDuring, composed, fused, own, request, serve, url } from "./GuardWorld.ts"
 
 describe.skipIf(servers().redis === null)("the fused guard", () => {
   it.live("asks Redis twice for a first request and once for a repeat, whatever kind of key", () =>
@@ -88,6 +72,26 @@ describe.skipIf(servers().redis === null)("the fused guard", () => {
         served,
         Array.from({ length: 50 }, (_, i) => i)
       )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("lets nobody poll who waits in another process, for a result or for the lock", () =>
+    Effect.gen(function* () {
+      const [here, there] = [yield* fused(), yield* fused()]
+      const one = request()
+      const end = yield* Deferred.make<void>()
+      const holder = yield* Effect.forkChild(serve(here, one, "the result", Deferred.await(end)), {
+        startImmediately: true
+      })
+      yield* Effect.sleep("50 millis")
+      const waiters = yield* Effect.forEach([one, request({ resources: one.resources }), one], (asks) =>
+        Effect.forkChild(serve(there, asks), { startImmediately: true })
+      )
+      yield* Effect.sleep("200 millis")
+      assert.deepStrictEqual(yield* commandsDuring(Effect.sleep("500 millis")), [])
+      yield* Deferred.succeed(end, undefined)
+      yield* Fiber.join(holder)
+      assert.deepStrictEqual(yield* Fiber.joinAll(waiters), ["the result", "ran", "the result"])
     }).pipe(Effect.scoped)
   )
 

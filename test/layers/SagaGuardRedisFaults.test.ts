@@ -1,7 +1,6 @@
 /** The fused guard where something goes wrong in between: a reply lost, a request interrupted, a Redis that forgets. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, type Duration, Effect, Exit, Fiber, Layer } from "effect"
-import * as Redis from "effect/persistence/Redis"
 import { type Ending, type IdempotencyRequest, IoRedis, SagaGuard, SagaGuardRedis } from "effect-saga"
 import { Redis as Client } from "ioredis"
 import { readRecord } from "../../src/layers/redis/Records.ts"
@@ -9,6 +8,7 @@ import { lockKey, openKey, recordKey } from "../../src/layers/redis/RedisKeys.ts
 import * as Scripts from "../../src/layers/redis/SagaGuardScripts.ts"
 import { servers } from "../servers/inject.ts"
 import * as PrivateRedis from "../servers/Redis.ts"
+import { type Fault, type Faults, faulty, lost, once } from "./FaultyRedis.ts"
 
 const url = servers().redis ?? ""
 let names = 0
@@ -24,41 +24,12 @@ const request = (changes: Partial<IdempotencyRequest> = {}): IdempotencyRequest 
 })
 const result = (text: string): Ending => ({ _tag: "Result", text })
 type Guard = SagaGuard["Service"]
-type Fault = (script: unknown) => Effect.Effect<void, Redis.RedisError>
-interface Faults {
-  /** Before Redis hears of a script, and when it has done it. */
-  readonly before?: Fault
-  readonly after?: Fault
-}
-const lost = Effect.fail(new Redis.RedisError({ cause: new Error("the connection broke") }))
-/** Of one script, the first time it is run. */
-const once = (script: unknown, fault: Effect.Effect<void, Redis.RedisError>): Fault => {
-  let done = false
-  return (one) => {
-    if (done || one !== script) return Effect.void
-    done = true
-    return fault
-  }
-}
-const none: Fault = () => Effect.void
-
 /** Each is a process of its own to Redis. */
 const guardOn = (options: SagaGuardRedis.SagaGuardRedisOptions = {}, faults: Faults = {}, at = url) => {
-  const { after = none, before = none } = faults
-  const faulty = Layer.effect(
-    Redis.Redis,
-    Effect.map(Redis.Redis, (real): Redis.Redis["Service"] => ({
-      ...real,
-      eval:
-        (script) =>
-        (...params) =>
-          Effect.suspend(() => before(script)).pipe(
-            Effect.andThen(Effect.suspend(() => real.eval(script)(...params))),
-            Effect.tap(() => after(script))
-          )
-    }))
+  const guard = SagaGuardRedis.layerWith(options).pipe(
+    Layer.provide(faulty(faults)),
+    Layer.provide(IoRedis.layerUrl(at))
   )
-  const guard = SagaGuardRedis.layerWith(options).pipe(Layer.provide(faulty), Layer.provide(IoRedis.layerUrl(at)))
   return Effect.map(Layer.build(Layer.fresh(guard)), (built) => Context.get(built, SagaGuard))
 }
 const clientOn = (at = url) =>

@@ -1,0 +1,181 @@
+/** The fused guard with the journal on the same Redis: the end of a saga goes right behind its journal's. */
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Layer, Schema } from "effect"
+import { DeadLetterQueue, IoRedis, Saga, SagaJournal, SagaLive, Step } from "effect-saga"
+import * as Journal from "../../src/layers/redis/RedisJournalScripts.ts"
+import { lockKey } from "../../src/layers/redis/RedisKeys.ts"
+import * as Guard from "../../src/layers/redis/SagaGuardScripts.ts"
+import * as PgliteClient from "../../src/layers/sql/PgliteClient.ts"
+import { servers } from "../servers/inject.ts"
+import { type Faults, faulty, lost, once } from "./FaultyRedis.ts"
+import { asked, commandsDuring, own, plain, url } from "./GuardWorld.ts"
+
+const names = new Map<unknown, string>([
+  [Guard.enter, "enter"],
+  [Guard.leave, "leave"],
+  [Journal.open, "open"],
+  [Journal.append, "append"],
+  [Journal.close, "close"]
+])
+
+/** A saga of three steps, what they did, and what happens in the last of them. */
+const sagaDoing = (last: (id: string) => Effect.Effect<void, never, Step.SagaRun> = () => Effect.void) => {
+  const done: Array<string> = []
+  const step = (name: string, also: (id: string) => Effect.Effect<void, never, Step.SagaRun> = () => Effect.void) =>
+    Step.make(name, {
+      input: Schema.String,
+      execute: (id) =>
+        Effect.andThen(
+          Effect.sync(() => void done.push(name)),
+          also(id)
+        ),
+      compensate: () => Effect.sync(() => void done.push(`undo ${name}`))
+    })
+  const [one, two, three] = [step("one"), step("two"), step("three", last)]
+  const saga = Saga.make("Journaled", {
+    payload: Schema.String,
+    success: Schema.String,
+    resource: (id) => id,
+    steps: [one, two, three],
+    run: Effect.fnUntraced(function* (id) {
+      yield* one(id)
+      yield* two(id)
+      yield* three(id)
+      return "written"
+    })
+  })
+  return { saga, done }
+}
+
+/** The shipped layers over a Redis that is watched: each is a process of its own. */
+const live = Effect.fnUntraced(function* (faults: Faults = {}) {
+  const events: Array<string> = []
+  const told = (what: string, script: unknown) => void events.push(`${names.get(script) ?? "another"} ${what}`)
+  const { after, before } = faults
+  const watched = faulty({
+    before: (script) => {
+      told("asked", script)
+      return before?.(script) ?? Effect.void
+    },
+    after: (script) =>
+      Effect.andThen(
+        after?.(script) ?? Effect.void,
+        Effect.sync(() => told("answered", script))
+      )
+  })
+  const layer = SagaLive.layerWith({ journal: "redis" }).pipe(
+    Layer.provide(watched),
+    Layer.provide(IoRedis.layerUrl(url))
+  )
+  const context = yield* Layer.build(Layer.fresh(layer))
+  return { context, events, journal: Context.get(context, SagaJournal) }
+})
+
+const bothLost = () => {
+  const faults = [once(Journal.close, lost), once(Guard.leave, lost)]
+  return (script: unknown) => Effect.forEach(faults, (fault) => fault(script), { discard: true })
+}
+
+const locksLeft = (id: string) =>
+  Effect.scoped(Effect.flatMap(plain, (client) => asked(() => client.exists(lockKey(id)))))
+
+describe.skipIf(servers().redis === null)("the fused guard beside its journal", () => {
+  it.layer(PgliteClient.layer, { excludeTestServices: true, timeout: 60_000 })((test) => {
+    test.effect("ends a saga of three steps in six questions and five round trips, the last two together", () =>
+      Effect.gen(function* () {
+        const { context, events } = yield* live()
+        const { saga } = sagaDoing()
+        const run = (id: string) => Effect.provideContext(saga.execute(id, { idempotencyKey: id }), context)
+        yield* run(own("warm"))
+        events.length = 0
+        const id = own("counted")
+        assert.deepStrictEqual(
+          yield* commandsDuring(run(id), id),
+          Array.from({ length: 6 }, () => "EVALSHA")
+        )
+        assert.deepStrictEqual(events, [
+          ...["enter asked", "enter answered"],
+          ...["open asked", "open answered"],
+          ...["append asked", "append answered"],
+          ...["append asked", "append answered"],
+          ...["close asked", "leave asked", "close answered", "leave answered"]
+        ])
+        assert.deepStrictEqual(yield* commandsDuring(run(id), id), ["EVALSHA"])
+      }).pipe(Effect.scoped)
+    )
+
+    test.effect("records nothing of a saga whose journal another has claimed, and leaves its lock to the next", () =>
+      Effect.gen(function* () {
+        const { context, journal } = yield* live()
+        const id = own("claimed")
+        const ids: Array<string> = []
+        // Whoever claims it believes its owner to be gone.
+        const claimed = Effect.gen(function* () {
+          const { fence, resources, sagaId } = yield* Step.SagaRun
+          if (ids.push(sagaId) > 1) return
+          assert.isTrue(yield* journal.claim({ sagaId, resources }, fence, fence + 1))
+        }).pipe(Effect.orDie)
+        const { done, saga } = sagaDoing(() => claimed)
+        const run = Effect.provideContext(saga.executeReceipt(id), context)
+        const error = yield* Effect.flip(run)
+        assert.strictEqual(error._tag === "LockError" ? error.reason._tag : error._tag, "LockLost")
+        assert.strictEqual(yield* locksLeft(id), 0)
+        assert.strictEqual((yield* journal.get(ids[0] ?? ""))?.status, "running")
+
+        done.length = 0
+        const repeat = yield* run
+        assert.isFalse(repeat.replayed)
+        assert.deepStrictEqual(done, ["undo three", "undo two", "undo one", "one", "two", "three"])
+        assert.strictEqual((yield* journal.get(ids[0] ?? ""))?.outcome, "undone")
+      }).pipe(Effect.scoped)
+    )
+
+    for (const [what, faults] of [
+      ["the reply to its close is lost", { after: once(Journal.close, lost) }],
+      ["its close is never heard", { before: once(Journal.close, lost) }],
+      ["the replies to both ends are lost", { after: bothLost() }]
+    ] as const) {
+      test.effect(`records the result though ${what}`, () =>
+        Effect.gen(function* () {
+          const { context, events, journal } = yield* live(faults)
+          const { done, saga } = sagaDoing()
+          const run = Effect.provideContext(saga.executeReceipt(own("lost")), context)
+          const first = yield* run
+          assert.deepStrictEqual([first.replayed, first.recorded], [false, true])
+          assert.strictEqual(events.filter((event) => event === "close asked").length, 2)
+          assert.strictEqual((yield* journal.get(first.sagaId))?.outcome, "succeeded")
+          const repeat = yield* run
+          assert.deepStrictEqual([repeat.replayed, repeat.value], [true, "written"])
+          assert.deepStrictEqual(done, ["one", "two", "three"])
+        }).pipe(Effect.scoped)
+      )
+    }
+
+    test.effect("waits for a journal that must stay open for its dead letters, and then ends", () =>
+      Effect.gen(function* () {
+        const { context, events, journal } = yield* live()
+        const letters = Context.get(context, DeadLetterQueue)
+        const notify = Step.retriable("notify", { input: Schema.String, execute: () => Effect.die("it is down") })
+        const saga = Saga.make("Parking", {
+          payload: Schema.String,
+          success: Schema.String,
+          resource: (id) => id,
+          steps: [notify],
+          run: (id) => Effect.as(notify(id), "written")
+        })
+        const id = own("parked")
+        // The table is down: what was parked is spooled, and not in it yet.
+        const down = Context.add(context, DeadLetterQueue, { ...letters, drained: Effect.succeed(false) })
+        const run = Effect.provideContext(saga.executeReceipt(id), down)
+        const receipt = yield* run
+        assert.strictEqual(receipt.parked.length, 1)
+        assert.isTrue(receipt.recorded)
+        assert.deepStrictEqual(events.slice(-4), ["append asked", "append answered", "leave asked", "leave answered"])
+        assert.notInclude(events, "close asked")
+        assert.notStrictEqual((yield* journal.get(receipt.sagaId))?.status, "finished")
+        assert.strictEqual(yield* locksLeft(id), 0)
+        assert.isTrue((yield* run).replayed)
+      }).pipe(Effect.scoped)
+    )
+  })
+})
