@@ -8,8 +8,8 @@
  * more, so scripts must bear being run twice. Subscriptions come back by themselves, and then deliver one message with
  * the empty text: what was published in between is lost.
  *
- * Commands of one turn of the event loop leave together, in one write. ioredis' own `enableAutoPipelining` does that too,
- * but makes a pipeline and waits a turn even for a command that is alone.
+ * While others wait for their answers, the commands of one turn of the event loop leave together, in one write. ioredis'
+ * own `enableAutoPipelining` does that too, but makes a pipeline and waits a turn even for a command that is alone.
  *
  * **Gotchas**
  *
@@ -116,25 +116,26 @@ const TEXT = { replyEncoding: "utf8" } as const
 /** A command is made when it is sent, since it is sent again when the effect is run again. */
 const sending = (client: Client, deadlines: Deadlines) => {
   const gather = gathering(client)
+  let unanswered = 0
   return <A>(make: () => Command) =>
     Effect.callback<A, Redis.RedisError>((resume) => {
-      gather()
+      // A lone command leaves at once: what is left to do in this turn is done while Redis works.
+      if (unanswered++ > 0) gather()
       const command = make()
       const { commandTimeout } = client.options
-      const answered =
+      const lift =
         commandTimeout === undefined
           ? undefined
           : deadlines(commandTimeout, () => command.reject(new Error("Command timed out")))
+      const answered = (effect: Effect.Effect<A, Redis.RedisError>) => {
+        unanswered--
+        lift?.()
+        resume(effect)
+      }
       client.sendCommand(command)
       reply<A>(command.promise).then(
-        (answer) => {
-          answered?.()
-          resume(Effect.succeed(answer))
-        },
-        (cause) => {
-          answered?.()
-          resume(Effect.fail(failure(cause)))
-        }
+        (answer) => answered(Effect.succeed(answer)),
+        (cause) => answered(Effect.fail(failure(cause)))
       )
     })
 }
