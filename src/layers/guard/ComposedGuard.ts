@@ -30,14 +30,9 @@ class Result implements Instead<Replayed, IdempotencyError> {
   private readonly landings: Landings
   private readonly wanted: string
 
-  constructor(
-    request: IdempotencyRequest,
-    names: ReadonlyArray<string>,
-    idempotency: Idempotency["Service"],
-    landings: Landings
-  ) {
+  constructor(request: IdempotencyRequest, wanted: string, idempotency: Idempotency["Service"], landings: Landings) {
     this.request = request
-    this.wanted = wanted(request, names)
+    this.wanted = wanted
     this.idempotency = idempotency
     this.landings = landings
   }
@@ -98,10 +93,11 @@ const make = Effect.gen(function* () {
   const take = (
     request: IdempotencyRequest
   ): Effect.Effect<Lease | Replayed, LockError | IdempotencyError, Scope.Scope> => {
-    const names = locked(request)
+    const what = wanted(request)
+    const names = locked(request, what)
     return request.replay === false || lock.acquireOr === undefined
       ? lock.acquire(...names)
-      : lock.acquireOr(names, new Result(request, names, idempotency, landings))
+      : lock.acquireOr(names, new Result(request, what, idempotency, landings))
   }
 
   /**
