@@ -4,14 +4,22 @@
  */
 import { Clock, Context, Duration, Effect, type Fiber, Scheduler } from "effect"
 
-/** Calls `expire` once so many milliseconds have passed, unless what it gives back is called before. */
-export type Deadlines = (millis: number, expire: () => void) => () => void
+export interface Deadlines {
+  /** Calls `expire` once so many milliseconds have passed, unless what it gives back is called before. */
+  (millis: number, expire: () => void): () => void
+  /** The same without closures, for those that are many. It must not be set already. */
+  readonly set: (millis: number, limit: Limit) => void
+  /** Lifting it twice is lifting it once. */
+  readonly lift: (limit: Limit) => void
+}
 
 /** Whose limit passes: nothing else is known of it. */
-interface Limit {
-  /** In milliseconds of the clock. */
-  readonly until: number
-  expire: () => void
+export interface Limit {
+  readonly expire: () => void
+  /** In milliseconds of the clock; theirs, as the next. */
+  until: number
+  /** Those that are equally long, while it is set. */
+  among: Set<Limit> | undefined
 }
 
 /** For so many milliseconds a timer that nobody needs is kept; it is about real time, whatever the clock. */
@@ -58,8 +66,7 @@ const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Dead
           next = Math.min(next, limit.until)
           break
         }
-        limits.delete(limit)
-        running--
+        lower(limit, limits)
         limit.expire()
       }
       if (limits.size === 0) byLength.delete(length)
@@ -74,25 +81,39 @@ const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Dead
     byLength.clear()
   }
 
-  return (millis, expire) => {
+  const lower = (limit: Limit, among: Set<Limit>) => {
+    among.delete(limit)
+    limit.among = undefined
+    running--
+  }
+  const set = (millis: number, limit: Limit) => {
     const now = clock.currentTimeMillisUnsafe()
-    const limit: Limit = { until: now + millis, expire }
+    limit.until = now + millis
     let limits = byLength.get(millis)
     if (limits === undefined) {
       limits = new Set()
       byLength.set(millis, limits)
     }
     limits.add(limit)
+    limit.among = limits
     running++
     wakeAt(limit.until, now)
+  }
+  const lift = (limit: Limit) => {
+    if (limit.among === undefined) return
+    lower(limit, limit.among)
+    if (running > 0 || resting) return
+    resting = true
+    setTimeout(rest, IDLE).unref()
+  }
+  const deadline = (millis: number, expire: () => void) => {
+    const limit = { expire, until: 0, among: undefined }
+    set(millis, limit)
     return () => {
-      if (!limits.delete(limit)) return
+      lift(limit)
       // A table that the set outgrew may hold the limit until it is collected, and must not hold what it was for.
       limit.expire = nothing
-      running--
-      if (running > 0 || resting) return
-      resting = true
-      setTimeout(rest, IDLE).unref()
     }
   }
+  return Object.assign(deadline, { set, lift })
 }

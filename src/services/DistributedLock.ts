@@ -38,11 +38,33 @@ export interface Lease {
   readonly advance: (atLeast?: number) => Effect.Effect<number, LockError>
 }
 
+/** What may come instead of a lease while one waits for it, such as the result that it is wanted for. */
+export interface Instead<A extends object, E> {
+  /** Called if there is anything to wait for: `told` is to be called whenever `look` may find something. */
+  readonly listen: (listener: Listener) => void
+  /** The wait has ended, whatever came of it. */
+  readonly stop: (listener: Listener) => void
+  readonly look: () => Effect.Effect<A | undefined, E>
+}
+export interface Listener {
+  readonly told: () => void
+}
+
 export class DistributedLock extends Context.Service<
   DistributedLock,
   {
     /** Held until the scope closes; several resources are taken in sorted order, all or none. */
     readonly acquire: (...resources: ReadonlyArray<string>) => Effect.Effect<Lease, LockError, Scope.Scope>
+    /**
+     * The same for who may get something else while it waits: then the place in the queue is left. Of a lock that does
+     * not have it everybody waits for his turn.
+     */
+    readonly acquireOr?:
+      | (<A extends object, E>(
+          resources: ReadonlyArray<string>,
+          instead: Instead<A, E>
+        ) => Effect.Effect<Lease | A, LockError | E, Scope.Scope>)
+      | undefined
     /** Runs `use` under the lease, interrupting it when the lease is lost. */
     readonly withLock: (
       ...resources: ReadonlyArray<string>

@@ -8,11 +8,13 @@ import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
 /** Of reading back what became of a lost reply. */
 export const brief = Schedule.exponential("20 millis").pipe(Schedule.upTo({ times: 6, duration: "2 seconds" }))
 
-/** A caller's key too, so that two payloads under one key never run at once. */
-export const locked = (request: IdempotencyRequest): ReadonlyArray<string> =>
-  request.derived || request.resources.length === 0
-    ? request.resources
-    : [...request.resources, `idempotency-key:${scopedKey(request)}`]
+/** What those have in common that may have one result; of a caller's key it is also what they lock. */
+export const wanted = (request: IdempotencyRequest): string =>
+  request.derived ? request.key : `idempotency-key:${scopedKey(request)}`
+
+/** A caller's key too, so that two payloads under one key never run at once; in the order in which they are taken. */
+export const locked = (request: IdempotencyRequest, what = wanted(request)): ReadonlyArray<string> =>
+  request.derived || request.resources.length === 0 ? request.resources : request.resources.concat(what).sort()
 
 /**
  * The store does not answer. The saga has still succeeded as long as its lease cannot have passed to another; it is

@@ -1,29 +1,61 @@
 /**
  * The guard over any lock and any idempotency store: look up, lock, look again, admit; at the end compare and record.
  *
- * A caller's key is locked too, as a resource of its own, so that two payloads under one key never run at once.
+ * A caller's key is locked too, as a resource of its own, so that two payloads under one key never run at once. Of the
+ * requests of this process that wait for the same thing, all have the result once one of them has it recorded, instead of
+ * taking the lock one after another.
  */
 import { Cause, Effect, Exit, Layer, Scope } from "effect"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
-import { scopedKey } from "../../schema/IdempotencyKey.ts"
 import type { LockError } from "../../schema/LockError.ts"
-import { DistributedLock, type Lease } from "../../services/DistributedLock.ts"
+import { DistributedLock, type Instead, type Lease, type Listener } from "../../services/DistributedLock.ts"
 import { type Ending, Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
 import { type Admission, SagaGuard } from "../../services/SagaGuard.ts"
-import { brief, locked, unrecorded } from "./Admissions.ts"
-import { type Flight, makeFlights } from "./Flights.ts"
+import { type Lines, makeLines } from "../lock/Lines.ts"
+import { brief, locked, unrecorded, wanted } from "./Admissions.ts"
 
 const nothing: Ending = { _tag: "Nothing" }
+
+type Replayed = Extract<Admission, { readonly _tag: "Replayed" }>
+/** By what they wait for: whom to tell that it was recorded. */
+type Landings = Lines<Listener>
+
+const replayed = (result: string | undefined): Replayed | undefined =>
+  result === undefined ? undefined : { _tag: "Replayed", result }
+
+/** Of a request, once another has it recorded. */
+class Result implements Instead<Replayed, IdempotencyError> {
+  private readonly request: IdempotencyRequest
+  private readonly idempotency: Idempotency["Service"]
+  private readonly landings: Landings
+  private readonly wanted: string
+
+  constructor(request: IdempotencyRequest, wanted: string, idempotency: Idempotency["Service"], landings: Landings) {
+    this.request = request
+    this.wanted = wanted
+    this.idempotency = idempotency
+    this.landings = landings
+  }
+
+  listen(listener: Listener): void {
+    this.landings.add(this.wanted, listener)
+  }
+
+  stop(listener: Listener): void {
+    this.landings.remove(this.wanted, listener)
+  }
+
+  look(): Effect.Effect<Replayed | undefined, IdempotencyError> {
+    return Effect.map(this.idempotency.lookup(this.request), replayed)
+  }
+}
 
 const make = Effect.gen(function* () {
   const lock = yield* DistributedLock
   const idempotency = yield* Idempotency
-  const flights = makeFlights()
+  const landings: Landings = makeLines()
 
-  const lookup = (request: IdempotencyRequest) =>
-    Effect.map(idempotency.lookup(request), (result) =>
-      result === undefined ? undefined : ({ _tag: "Replayed", result } as const)
-    )
+  const lookup = (request: IdempotencyRequest) => Effect.map(idempotency.lookup(request), replayed)
 
   /** What became of an end whose reply was lost: asked, and if it was not stored, stored again. */
   const settle = (request: IdempotencyRequest, lease: Lease, ending: Ending) =>
@@ -53,33 +85,38 @@ const make = Effect.gen(function* () {
   const withdraw = (request: IdempotencyRequest, lease: Lease) =>
     idempotency.end(request, lease, nothing).pipe(Effect.interruptible, Effect.timeout("1 second"), Effect.ignore)
 
+  const land = (request: IdempotencyRequest) => {
+    if (landings.isEmpty()) return
+    for (const listener of landings.all(wanted(request))) listener.told()
+  }
+
+  const take = (
+    request: IdempotencyRequest
+  ): Effect.Effect<Lease | Replayed, LockError | IdempotencyError, Scope.Scope> => {
+    const what = wanted(request)
+    const names = locked(request, what)
+    return request.replay === false || lock.acquireOr === undefined
+      ? lock.acquire(...names)
+      : lock.acquireOr(names, new Result(request, what, idempotency, landings))
+  }
+
   /**
    * Under the lock, until the scope closes. A request that is interrupted on its way in leaves no mark as if its owner had
-   * died. `flight` is left with the lock.
+   * died.
    */
-  const admit = (
-    request: IdempotencyRequest,
-    board: () => Flight | undefined
-  ): Effect.Effect<Admission, LockError | IdempotencyError, Scope.Scope> =>
-    Effect.uninterruptibleMask((restore) => {
-      const flight = board()
-      return Effect.matchCauseEffect(restore(lock.acquire(...locked(request))), {
-        onFailure: (cause) => {
-          flight?.leave()
-          return Effect.failCause(cause)
-        },
-        onSuccess: (lease) => Effect.flatMap(Effect.scope, (scope) => begin(request, lease, flight, scope))
-      })
-    })
+  const admit = (request: IdempotencyRequest): Effect.Effect<Admission, LockError | IdempotencyError, Scope.Scope> =>
+    Effect.flatMap(take(request), (taken) =>
+      "_tag" in taken
+        ? Effect.succeed(taken)
+        : Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => begin(request, taken, scope)))
+    )
 
-  const begin = (request: IdempotencyRequest, lease: Lease, flight: Flight | undefined, scope: Scope.Scope) => {
+  const begin = (request: IdempotencyRequest, lease: Lease, scope: Scope.Scope) => {
     let ended = false
-    const leave = (exit: Exit.Exit<unknown, unknown>) => {
-      flight?.leave()
-      return ended || Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)
+    const leave = (exit: Exit.Exit<unknown, unknown>) =>
+      ended || Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)
         ? Effect.void
         : Effect.ignore(commit(request, lease, nothing))
-    }
     const begun = Effect.matchEffect(idempotency.begin(request, lease), {
       onFailure: (error) =>
         Effect.andThen(
@@ -89,7 +126,7 @@ const make = Effect.gen(function* () {
       onSuccess: (answer): Effect.Effect<Admission> => {
         if (answer._tag === "Replayed") {
           ended = true
-          flight?.land()
+          land(request)
           return Effect.succeed(answer)
         }
         return Effect.succeed({
@@ -100,56 +137,23 @@ const make = Effect.gen(function* () {
             Effect.suspend(() => {
               ended = true
               return Effect.map(commit(request, lease, ending), (recorded) => {
-                if (recorded) flight?.land()
+                if (recorded) land(request)
                 return recorded
               })
             })
         })
       }
     })
-    return Effect.andThen(Scope.addFinalizerExit(scope, leave), begun)
+    return Effect.flatMap(Scope.addFinalizerExit(scope, leave), () => begun)
   }
 
-  /** The result, once another has it recorded. */
-  const overtaken = Effect.fnUntraced(function* (request: IdempotencyRequest, { landed }: Flight) {
-    while (true) {
-      yield* landed.await
-      landed.closeUnsafe()
-      const result = yield* lookup(request)
-      if (result !== undefined) return result
-    }
-  })
-
-  const enter: SagaGuard["Service"]["enter"] = Effect.fnUntraced(function* (request) {
-    const recorded = yield* lookup(request)
-    if (recorded !== undefined) return recorded
-    if (request.replay === false) return yield* admit(request, () => undefined)
-    const what = request.derived ? request.key : scopedKey(request)
-    if (flights.isEmpty(what)) return yield* admit(request, () => flights.board(what))
-
-    const scope = yield* Effect.scope
-    const own = yield* Scope.fork(scope)
-    return yield* Effect.uninterruptibleMask((restore) => {
-      const flight = flights.board(what)
-      // Whoever is not admitted gives up its place in the queue, and whatever it was given there at the last moment.
-      return Effect.onExit(
-        restore(
-          Effect.raceFirst(
-            Scope.provide(
-              admit(request, () => flight),
-              own
-            ),
-            overtaken(request, flight)
-          )
-        ),
-        (exit: Exit.Exit<Admission, unknown>) => {
-          if (Exit.isSuccess(exit) && exit.value._tag === "Admitted") return Effect.void
-          flight.leave()
-          return Scope.close(own, Exit.interrupt())
-        }
+  // Suspended, because whoever waits keeps it.
+  const enter: SagaGuard["Service"]["enter"] = (request) =>
+    Effect.suspend(() =>
+      Effect.flatMap(lookup(request), (recorded) =>
+        recorded === undefined ? admit(request) : Effect.succeed(recorded)
       )
-    })
-  })
+    )
 
   const finish: SagaGuard["Service"]["finish"] = (request, fence, ending) =>
     Effect.catch(idempotency.end(request, { fence }, ending), (error) =>

@@ -4,10 +4,10 @@
  * Within a process the waiters queue in the order of arrival and only the first asks the store. It sleeps until a
  * release is announced, or until the lease in its way must have ended; it never polls.
  */
-import { Clock, Duration, Effect, type Latch, Metric, Random, Scope } from "effect"
+import { Clock, Duration, Effect, Exit, type Latch, Metric, Random, Scope } from "effect"
 import { LockError, LockStoreError } from "../../schema/LockError.ts"
 import { resourceNames } from "../../schema/Resource.ts"
-import type { DistributedLock, Lease } from "../../services/DistributedLock.ts"
+import type { DistributedLock, Instead, Lease, Listener } from "../../services/DistributedLock.ts"
 import { Ids } from "../../services/Ids.ts"
 import { lockAcquisitionDuration } from "../../services/Metrics.ts"
 import { type HeldLease, leaseOf, makeLeaseKeeper } from "./Leases.ts"
@@ -45,6 +45,22 @@ export const storeError = (cause: unknown) => new LockError({ reason: new LockSt
 const released = (release: Effect.Effect<void, unknown>) =>
   Effect.catch(release, (error) => Effect.logWarning("a lease could not be released and will end by itself", error))
 
+/** What the first in the queue sleeps for. */
+class Changed implements Listener {
+  readonly latch: Latch.Latch
+  listens = false
+  news = false
+
+  constructor(latch: Latch.Latch) {
+    this.latch = latch
+  }
+
+  told(): void {
+    this.news = true
+    this.latch.openUnsafe()
+  }
+}
+
 export const makeLeasedLock = Effect.fnUntraced(function* (
   store: LeaseStore,
   options: LeasedLockOptions
@@ -52,7 +68,7 @@ export const makeLeasedLock = Effect.fnUntraced(function* (
   const clock = yield* Clock.Clock
   const background = yield* Effect.scope
   const limit = Duration.toMillis(options.wait)
-  const turns = makeTurns()
+  const turns = makeTurns(limit)
   const keeper = yield* makeLeaseKeeper(options.lease, (lease) => store.renew(lease.resources, lease.token))
 
   /** A lease, or for how long it is another's. */
@@ -75,35 +91,59 @@ export const makeLeasedLock = Effect.fnUntraced(function* (
       })
     ).pipe(Effect.mapError(storeError))
 
-  const untilHeld = Effect.fnUntraced(function* (resources: ReadonlyArray<string>, start: number, latch: Latch.Latch) {
+  const untilHeld = Effect.fnUntraced(function* <A extends object, E>(
+    resources: ReadonlyArray<string>,
+    start: number,
+    changed: Changed,
+    instead: Instead<A, E> | undefined
+  ) {
     while (true) {
-      latch.closeUnsafe()
+      changed.latch.closeUnsafe()
+      if (changed.news && instead !== undefined) {
+        changed.news = false
+        const found = yield* instead.look()
+        if (found !== undefined) return found
+      }
       const answer = yield* attempt(resources)
-      if (typeof answer !== "number") return answer
+      if (typeof answer !== "number") return leased(answer)
       const left = start + limit - clock.currentTimeMillisUnsafe()
       if (left <= 0) return yield* lockTimeout(resources, Duration.millis(limit - left))
+      if (!changed.listens) instead?.listen(changed)
+      changed.listens = true
       // The holder may have died: its lease ends by itself. Jitter keeps processes from asking at the same moment.
       const jitter = yield* Random.nextIntBetween(1, 10)
-      yield* Effect.timeoutOption(latch.await, Math.min(answer + jitter, left))
+      yield* Effect.timeoutOption(changed.latch.await, Math.min(answer + jitter, left))
     }
   })
 
-  const acquire = Effect.fnUntraced(function* (
-    ...names: ReadonlyArray<string>
-  ): Effect.fn.Return<Lease, LockError, Scope.Scope> {
+  const leased = (held: HeldLease) =>
+    leaseOf(held, clock, (atLeast) => Effect.mapError(store.advance(held.resources, held.token, atLeast), storeError))
+
+  const take = Effect.fnUntraced(function* <A extends object = never, E = never>(
+    names: ReadonlyArray<string>,
+    instead?: Instead<A, E>
+  ): Effect.fn.Return<Lease | A, LockError | E, Scope.Scope> {
     const resources = resourceNames(names)
     if (resources instanceof LockError) return yield* resources
     const start = clock.currentTimeMillisUnsafe()
-    const giveUp = yield* turns.take(resources, options.wait)
+    const turn = yield* turns.take(resources, instead)
+    if (!("giveUp" in turn)) return turn
     const scope = yield* Effect.scope
-    const held = yield* Effect.scopedWith((waiting) =>
-      Effect.flatMap(Scope.provide(store.waiting(resources), waiting), (latch) =>
-        Scope.provide(untilHeld(resources, start, latch), scope)
-      )
-    ).pipe(Effect.onError(() => giveUp))
-    yield* Metric.update(lockAcquisitionDuration, (clock.currentTimeMillisUnsafe() - start) / 1000)
-    return leaseOf(held, clock, (atLeast) => Effect.mapError(store.advance(resources, held.token, atLeast), storeError))
+    const taken = yield* Effect.scopedWith((waiting) =>
+      Effect.flatMap(Scope.provide(store.waiting(resources), waiting), (latch) => {
+        const changed = new Changed(latch)
+        const held = Scope.provide(untilHeld(resources, start, changed, instead), scope)
+        return Effect.ensuring(
+          held,
+          Effect.sync(() => instead?.stop(changed))
+        )
+      })
+    ).pipe(Effect.onExit((exit) => (Exit.isSuccess(exit) && "token" in exit.value ? Effect.void : turn.giveUp)))
+    if ("token" in taken)
+      yield* Metric.update(lockAcquisitionDuration, (clock.currentTimeMillisUnsafe() - start) / 1000)
+    return taken
   })
 
-  return { acquire, withLock: withLock(acquire) }
+  const acquire = (...names: ReadonlyArray<string>) => take(names)
+  return { acquire, acquireOr: take, withLock: withLock(acquire) }
 })

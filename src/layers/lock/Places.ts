@@ -1,13 +1,17 @@
 /** Who waits for what within one process, in the order of arrival: its turn is when it is the first in all its queues. */
 import type { Latch } from "effect"
+import { makeLines } from "./Lines.ts"
+import type { Signal } from "./Waiting.ts"
 
-export interface Place {
+export interface Place<S extends Signal = Latch.Latch> {
   readonly resources: ReadonlyArray<string>
   /** Opened when there may be something to do: it is the first now, or whoever opens it says why. */
-  readonly changed: Latch.Latch
+  readonly changed: S
 }
 
-export interface Places<P extends Place> {
+export interface Places<P extends Place<Signal>> {
+  /** Whether nobody waits for any of them. */
+  readonly isFree: (resources: ReadonlyArray<string>) => boolean
   readonly join: (place: P) => void
   readonly isFirst: (place: P) => boolean
   /** Leaving twice is leaving once. */
@@ -16,37 +20,32 @@ export interface Places<P extends Place> {
   readonly wake: (resources: Iterable<unknown> | undefined) => void
 }
 
-export const makePlaces = <P extends Place>(): Places<P> => {
-  const queues = new Map<unknown, Set<P>>()
-  const first = (resource: unknown) => queues.get(resource)?.values().next().value
+export const makePlaces = <P extends Place<Signal> = Place>(): Places<P> => {
+  const queues = makeLines<P>()
   const isFirst = (place: P) => {
-    for (const resource of place.resources) if (first(resource) !== place) return false
+    for (const resource of place.resources) if (queues.first(resource) !== place) return false
     return true
   }
   return {
     isFirst,
+    isFree: (resources) => {
+      for (const resource of resources) if (queues.first(resource) !== undefined) return false
+      return true
+    },
     join: (place) => {
-      for (const resource of place.resources) {
-        const queue = queues.get(resource)
-        if (queue === undefined) queues.set(resource, new Set([place]))
-        else queue.add(place)
-      }
+      for (const resource of place.resources) queues.add(resource, place)
     },
     leave: (place) => {
       let was = false
-      for (const resource of place.resources) {
-        const queue = queues.get(resource)
-        if (queue?.delete(place)) was = true
-        if (queue?.size === 0) queues.delete(resource)
-      }
+      for (const resource of place.resources) was = queues.remove(resource, place) || was
       if (!was) return
       for (const resource of place.resources) {
-        const next = first(resource)
+        const next = queues.first(resource)
         if (next !== undefined && isFirst(next)) next.changed.openUnsafe()
       }
     },
     wake: (resources) => {
-      for (const resource of resources ?? queues.keys()) first(resource)?.changed.openUnsafe()
+      for (const resource of resources ?? queues.names()) queues.first(resource)?.changed.openUnsafe()
     }
   }
 }

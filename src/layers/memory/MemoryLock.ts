@@ -2,16 +2,16 @@
  * The lock within one process. A lease lasts as long as its scope: the process that would have to renew it is the one
  * that keeps it. Waiters are served in the order of arrival.
  */
-import { Clock, Duration, Effect, Latch, Layer, Metric, Scope } from "effect"
+import { Clock, Context, Duration, Effect, Layer, Scope } from "effect"
 import { LockError } from "../../schema/LockError.ts"
 import { resourceNames } from "../../schema/Resource.ts"
-import { DistributedLock, type Lease } from "../../services/DistributedLock.ts"
+import { DistributedLock, type Instead, type Lease } from "../../services/DistributedLock.ts"
 import { Ids } from "../../services/Ids.ts"
 import { lockAcquisitionDuration } from "../../services/Metrics.ts"
 import { makeFenceOnlyLock } from "../lock/FenceOnlyLock.ts"
 import { lockLost } from "../lock/Leases.ts"
-import { makePlaces, type Place } from "../lock/Places.ts"
-import { untilFirst } from "../lock/Turns.ts"
+import { makePlaces } from "../lock/Places.ts"
+import { type Queues, Waiter } from "../lock/Turns.ts"
 import { withLock } from "../lock/WithLock.ts"
 
 export interface MemoryLockOptions {
@@ -19,64 +19,85 @@ export interface MemoryLockOptions {
   readonly wait?: Duration.Input
 }
 
-interface Held extends Place {
-  released: boolean
-}
-
 const LEASE = Duration.seconds(30)
+const released = Effect.succeed(Duration.zero)
+const untilReleased = Effect.succeed(LEASE)
+const never = () => () => {}
 
 /** Rises with every draw, and above the clock, so that it also rises over restarts. */
 const makeFences = () => {
   const last = new Map<string, number>()
-  return (resources: ReadonlyArray<string>, atLeast: number): Effect.Effect<number> =>
-    Effect.map(Clock.Clock, (clock) => {
-      let fence = Math.max(atLeast, clock.currentTimeMillisUnsafe() * 1000)
-      for (const resource of resources) fence = Math.max(fence, (last.get(resource) ?? 0) + 1)
-      for (const resource of resources) last.set(resource, fence)
-      return fence
+  return (resources: ReadonlyArray<string>, atLeast: number, now: number): number => {
+    let fence = Math.max(atLeast, now * 1000)
+    for (const resource of resources) fence = Math.max(fence, (last.get(resource) ?? 0) + 1)
+    for (const resource of resources) last.set(resource, fence)
+    return fence
+  }
+}
+
+interface Store extends Queues {
+  readonly draw: ReturnType<typeof makeFences>
+}
+
+class Held<A extends object, E> extends Waiter<Store, Lease, Scope.Scope, A, E> {
+  private released = false
+
+  protected taken(): Effect.Effect<Lease, never, Scope.Scope> {
+    const lease = Effect.map(Context.get(this.context, Ids).next, (token) => this.lease(token))
+    return Effect.flatMap(Effect.scope, (scope) =>
+      Effect.flatMap(Scope.addFinalizer(scope, this.release()), () => lease)
+    )
+  }
+
+  private release() {
+    return Effect.sync(() => {
+      this.released = true
+      this.leave()
     })
+  }
+
+  private lease(token: string): Lease {
+    const { context, resources } = this
+    const now = this.now()
+    const { draw, limit } = this.queues
+    const waited = this.until === 0 ? 0 : now - (this.until - limit)
+    lockAcquisitionDuration.updateUnsafe(waited / 1000, context)
+    const fence = draw(resources, 0, now)
+    return {
+      resources,
+      token,
+      fence,
+      exclusive: true,
+      remaining: Effect.suspend(() => (this.released ? released : untilReleased)),
+      lost: Effect.never,
+      onLost: never,
+      advance: (atLeast = 0) =>
+        Effect.suspend(() =>
+          this.released
+            ? Effect.fail(lockLost({ resources, fence }))
+            : Effect.succeed(draw(resources, atLeast, this.now()))
+        )
+    }
+  }
 }
 
 const make = (options: MemoryLockOptions): DistributedLock["Service"] => {
-  const wait = Duration.fromInputUnsafe(options.wait ?? "5 seconds")
-  const draw = makeFences()
-  const places = makePlaces<Held>()
+  const limit = Duration.toMillis(Duration.fromInputUnsafe(options.wait ?? "5 seconds"))
+  const store: Store = { places: makePlaces(), limit, draw: makeFences() }
 
-  const hold = (resources: ReadonlyArray<string>, scope: Scope.Scope) =>
-    Effect.uninterruptibleMask((restore) => {
-      const held: Held = { resources, changed: Latch.makeUnsafe(false), released: false }
-      places.join(held)
-      const release = Effect.sync(() => {
-        held.released = true
-        places.leave(held)
-      })
-      const waiting = restore(untilFirst(places, held, wait))
-      return Effect.andThen(Scope.addFinalizer(scope, release), Effect.as(waiting, held))
+  const take = <A extends object = never, E = never>(
+    names: ReadonlyArray<string>,
+    instead?: Instead<A, E>
+  ): Effect.Effect<Lease | A, LockError | E, Scope.Scope> =>
+    Effect.withFiber(({ context }): Effect.Effect<Lease | A, LockError | E, Scope.Scope> => {
+      const resources = resourceNames(names)
+      return resources instanceof LockError
+        ? Effect.fail(resources)
+        : new Held(store, resources, context, instead).turn()
     })
 
-  const acquire = Effect.fnUntraced(function* (
-    ...names: ReadonlyArray<string>
-  ): Effect.fn.Return<Lease, LockError, Scope.Scope> {
-    const resources = resourceNames(names)
-    if (resources instanceof LockError) return yield* resources
-    const clock = yield* Clock.Clock
-    const start = clock.currentTimeMillisUnsafe()
-    const held = yield* hold(resources, yield* Effect.scope)
-    const fence = yield* draw(resources, 0)
-    yield* Metric.update(lockAcquisitionDuration, (clock.currentTimeMillisUnsafe() - start) / 1000)
-    return {
-      resources,
-      token: yield* (yield* Ids).next,
-      fence,
-      exclusive: true,
-      remaining: Effect.sync(() => (held.released ? Duration.zero : LEASE)),
-      lost: Effect.never,
-      onLost: () => () => {},
-      advance: (atLeast = 0) =>
-        Effect.suspend(() => (held.released ? Effect.fail(lockLost({ resources, fence })) : draw(resources, atLeast)))
-    }
-  })
-  return { acquire, withLock: withLock(acquire) }
+  const acquire = (...names: ReadonlyArray<string>) => take(names)
+  return { acquire, acquireOr: take, withLock: withLock(acquire) }
 }
 
 export const layerWith = (options: MemoryLockOptions): Layer.Layer<DistributedLock> =>
@@ -85,6 +106,10 @@ export const layerWith = (options: MemoryLockOptions): Layer.Layer<DistributedLo
 export const layer: Layer.Layer<DistributedLock> = layerWith({})
 
 /** With locking switched off: nobody waits, and fences are still issued. */
-export const layerFenceOnly: Layer.Layer<DistributedLock> = Layer.sync(DistributedLock, () =>
-  makeFenceOnlyLock(makeFences(), LEASE)
-)
+export const layerFenceOnly: Layer.Layer<DistributedLock> = Layer.sync(DistributedLock, () => {
+  const draw = makeFences()
+  return makeFenceOnlyLock(
+    (resources, least) => Effect.map(Clock.currentTimeMillis, (now) => draw(resources, least, now)),
+    LEASE
+  )
+})

@@ -1,0 +1,66 @@
+/**
+ * Values by name, those of one name in the order they came. Most names have a single value, which then stands for
+ * itself; of a long line the first is known without passing over the gaps that those before it have left.
+ */
+
+export interface Lines<V extends object> {
+  /** At the end of its line; a value stands in a line once. */
+  readonly add: (name: unknown, value: V) => void
+  /** Whether it stood there. */
+  readonly remove: (name: unknown, value: V) => boolean
+  readonly first: (name: unknown) => V | undefined
+  readonly all: (name: unknown) => Iterable<V>
+  readonly isEmpty: () => boolean
+  readonly names: () => Iterable<unknown>
+}
+
+/** Of more than one value. */
+class Line<V extends object> {
+  readonly values: Set<V>
+  /** Those behind the first. */
+  readonly others: Iterator<V>
+  first: V | undefined
+
+  constructor(...values: ReadonlyArray<V>) {
+    this.values = new Set(values)
+    this.others = this.values.values()
+    this.first = this.others.next().value
+  }
+
+  remove(value: V): boolean {
+    if (!this.values.delete(value)) return false
+    if (this.first === value) this.first = this.others.next().value
+    return true
+  }
+}
+
+export const makeLines = <V extends object>(): Lines<V> => {
+  const lines = new Map<unknown, V | Line<V>>()
+  return {
+    add: (name, value) => {
+      const line = lines.get(name)
+      if (line === undefined) lines.set(name, value)
+      else if (line instanceof Line) line.values.add(value)
+      else if (line !== value) lines.set(name, new Line(line, value))
+    },
+    remove: (name, value) => {
+      const line = lines.get(name)
+      if (line instanceof Line) {
+        if (!line.remove(value)) return false
+        if (line.first === undefined) lines.delete(name)
+        return true
+      }
+      return line === value && lines.delete(name)
+    },
+    first: (name) => {
+      const line = lines.get(name)
+      return line instanceof Line ? line.first : line
+    },
+    all: (name) => {
+      const line = lines.get(name)
+      return line === undefined ? [] : line instanceof Line ? line.values : [line]
+    },
+    isEmpty: () => lines.size === 0,
+    names: () => lines.keys()
+  }
+}
