@@ -183,12 +183,13 @@ export const make = <
       success,
       error,
       executeReceipt,
-      execute: (payload, executeOptions) =>
-        Effect.map(executeReceipt(payload, executeOptions), (receipt) => receipt.value)
+      execute: (payload, executeOptions) => Effect.map(executeReceipt(payload, executeOptions), valueOf)
     } satisfies Saga<Name, Payload, Success, Error, Requirements>,
     definition
   )
 }
+
+const valueOf = <A>({ value }: Receipt<A>): A => value
 
 const previousVersions = (
   name: string,

@@ -38,9 +38,10 @@ const sagaDoing = (last: (id: string) => Effect.Effect<void, never, Step.SagaRun
     resource: (id) => id,
     steps: [one, two, three],
     run: Effect.fnUntraced(function* (id) {
-      yield* one(id)
-      yield* two(id)
-      yield* three(id)
+      // What equals the payload is not written again, and would not be seen.
+      yield* one(`${id} 1`)
+      yield* two(`${id} 2`)
+      yield* three(`${id} 3`)
       return "written"
     })
   })

@@ -53,6 +53,10 @@ describe("a saga", () => {
         ]
       )
       assert.isTrue(spans.every(({ status }) => status._tag === "Ended"))
+      assert.deepStrictEqual(
+        parts.map(({ parent }) => (parent._tag === "Some" ? parent.value.spanId : undefined)),
+        parts.map(() => whole?.spanId)
+      )
     }).pipe(Effect.provide(SagaMemory.layer))
   )
 

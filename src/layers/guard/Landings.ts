@@ -2,7 +2,7 @@
  * Requests of this process that wait for the same thing: once one of them has its result recorded, the others have it
  * at once, without asking and without taking the lock one after another.
  */
-import type { Latch } from "effect"
+import type { Signal } from "../lock/Waiting.ts"
 
 /** What is waited for: those of one `what` may have the very same result, which will be in the `record`. */
 export interface Destination {
@@ -11,7 +11,7 @@ export interface Destination {
 }
 
 export interface Passenger<Found> extends Destination {
-  readonly changed: Latch.Latch
+  readonly changed: Signal
   /** What was recorded while it waited. */
   found: Found | undefined
   /** Another process may have recorded it. */

@@ -15,7 +15,7 @@
  * - On a cluster a script reaches the keys of one hash tag only. With `cluster: true` a request whose keys have several
  *   tags (several resources, or a caller's key) is served by `ComposedGuard`, in more commands.
  */
-import { Cause, Clock, Context, Duration, Effect, Exit, Latch, Layer, Metric, Random, type Scope } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Exit, Layer, Metric, Random, type Scope } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
@@ -32,6 +32,7 @@ import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
 import { makeLeaseKeeper } from "../lock/Leases.ts"
 import { makePlaces, type Place } from "../lock/Places.ts"
 import { lockTimeout } from "../lock/Turns.ts"
+import { Bell, type Signal } from "../lock/Waiting.ts"
 import { makeLockNode } from "./LockNode.ts"
 import { listening } from "./LockWaiters.ts"
 import { type Landed, readMarks, readRecord, served, storeError } from "./Records.ts"
@@ -48,7 +49,25 @@ export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, Redis
   readonly journal?: boolean
 }
 
-interface Waiter extends Place, Passenger<Landed> {}
+/** It has its place in the queues of what it locks, and is told of what is recorded. */
+class Waiter extends Bell implements Place<Signal>, Passenger<Landed> {
+  readonly resources: ReadonlyArray<string>
+  readonly record: string
+  readonly what: string
+  found: Landed | undefined = undefined
+  recorded = false
+
+  constructor(context: Context.Context<never>, { names, record, request }: Scripts.Entry) {
+    super(context)
+    this.resources = names
+    this.record = record
+    this.what = sameResult(request, record)
+  }
+
+  get changed(): this {
+    return this
+  }
+}
 type Refusal = LockError | IdempotencyError
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
@@ -68,7 +87,8 @@ const composedOver = (options: SagaGuardRedisOptions) =>
 
 const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   const redis = yield* Redis.Redis
-  const clock = yield* Clock.Clock
+  const context = yield* Effect.context<never>()
+  const clock = Context.get(context, Clock.Clock)
   const background = yield* Effect.scope
   const lease = Duration.fromInputUnsafe(options.lease ?? RedisLock.LEASE)
   const limit = Duration.toMillis(Duration.fromInputUnsafe(options.wait ?? RedisLock.WAIT))
@@ -172,7 +192,6 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const replays = request.replay !== false
     let aboard = false
     while (true) {
-      if (known === undefined) waiter.changed.closeUnsafe()
       const landed = news(request, waiter)
       if (landed !== undefined) return yield* replayed(request, landed)
       let pause = limit
@@ -197,7 +216,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       }
       const left = start + limit - clock.currentTimeMillisUnsafe()
       if (left <= 0) return yield* lockTimeout(entry.names, Duration.millis(limit - left))
-      yield* restore(Effect.timeoutOption(waiter.changed.await, Math.min(pause, left)))
+      yield* restore(waiter.suspend(Math.min(pause, left)))
     }
   })
 
@@ -211,14 +230,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     if (composed !== undefined && new Set(entry.keys.map(tagIn)).size > 1) return composed.enter(request)
     return Effect.uninterruptibleMask((restore) => {
       const start = clock.currentTimeMillisUnsafe()
-      const waiter: Waiter = {
-        resources: names,
-        changed: Latch.makeUnsafe(false),
-        record: entry.record,
-        what: sameResult(request, entry.record),
-        found: undefined,
-        recorded: false
-      }
+      const waiter = new Waiter(context, entry)
       places.join(waiter)
       const waiting = (held?: number) => wait(entry, waiter, restore, start, held)
       const entering = !places.isFirst(waiter)

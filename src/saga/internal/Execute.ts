@@ -6,27 +6,35 @@ import { type Entering, runAdmitted } from "./Admitted.ts"
 import type { Receipt } from "./Ending.ts"
 import { makeRequest, type Request, readRecord, type SagaDefinition } from "./Request.ts"
 import type { Services } from "./Services.ts"
-import { spanned } from "./Spans.ts"
+import { spanned, spanOf } from "./Spans.ts"
 
 export const execute = (
   saga: SagaDefinition,
   payload: unknown,
   callersKey: string | undefined
 ): Effect.Effect<Receipt<unknown>, unknown, Services> =>
-  Effect.contextWith((outer: Context.Context<Services>) =>
-    Effect.flatMap(makeRequest(saga, payload, callersKey, outer), (request) => {
-      const about = aboutOf(request)
-      const annotations = { ...Context.get(outer, References.CurrentLogAnnotations), ...about }
-      const context = Context.add(outer, References.CurrentLogAnnotations, annotations)
-      const whole = Effect.uninterruptibleMask((restore) =>
-        Effect.scopedWith((scope) => enter({ saga, payload, request, context, scope, restore }))
-      )
-      return Effect.updateContext(
-        spanned(whole, outer, `saga ${saga.name}`, () => about),
-        () => context
-      )
-    })
+  Effect.withFiber(({ context }) =>
+    Effect.flatMap(makeRequest(saga, payload, callersKey, context), (request) => requested(saga, payload, request))
   )
+
+/** Many may wait in here at once: what is not needed before the admission is made after it. */
+const requested = (
+  saga: SagaDefinition,
+  payload: unknown,
+  request: Request
+): Effect.Effect<Receipt<unknown>, unknown, Services> =>
+  Effect.contextWith((outer: Context.Context<Services>) => {
+    const about = aboutOf(request)
+    const annotations = { ...Context.get(outer, References.CurrentLogAnnotations), ...about }
+    const context = Context.add(outer, References.CurrentLogAnnotations, annotations)
+    const scope = Scope.makeUnsafe()
+    const whole = Effect.onExit(enter({ saga, payload, request, context, scope }), (exit) => Scope.close(scope, exit))
+    const within = Context.add(context, Scope.Scope, scope)
+    return Effect.updateContext(
+      spanned(whole, outer, `saga ${saga.name}`, () => about),
+      (): Context.Context<Services | Scope.Scope> => within
+    )
+  })
 
 const aboutOf = ({ resources, saga, sagaId }: Request) => ({
   saga,
@@ -34,16 +42,23 @@ const aboutOf = ({ resources, saga, sagaId }: Request) => ({
   resource: resources.length === 1 ? resources[0] : resources.join(",")
 })
 
-const enter = (entering: Entering): Effect.Effect<Receipt<unknown>, unknown, Services> => {
-  const { context, request, restore, scope } = entering
-  const entered = Scope.provide(Context.get(context, SagaGuard).enter(request), scope)
-  return Effect.flatMap(restore(entered), (admission) =>
-    admission._tag === "Admitted" ? runAdmitted({ ...entering, admission }) : replay(entering, admission.result)
-  )
-}
+type Asking = Omit<Entering, "restore">
 
-const replay = (entering: Entering, result: string): Effect.Effect<Receipt<unknown>, unknown, Services> => {
-  const { request, saga } = entering
+/** Whoever is interrupted before it runs has its admission taken back, with the scope. */
+const enter = (asking: Asking): Effect.Effect<Receipt<unknown>, unknown, Services | Scope.Scope> =>
+  Effect.flatMap(Context.get(asking.context, SagaGuard).enter(asking.request), (admission) => {
+    if (admission._tag === "Replayed") return replay(asking, admission.result)
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.contextWith((inner: Context.Context<Services>) => {
+        // The scope is the admission's alone: the saga and its steps have that of whoever executes it, if any.
+        const context = spanOf(inner, asking.context)
+        return Effect.updateContext(runAdmitted({ ...asking, context, restore, admission }), () => context)
+      })
+    )
+  })
+
+const replay = (asking: Asking, result: string): Effect.Effect<Receipt<unknown>, unknown, Services | Scope.Scope> => {
+  const { request, saga } = asking
   const record = readRecord(saga, result)
   switch (record._tag) {
     case "Success":
@@ -64,7 +79,7 @@ const replay = (entering: Entering, result: string): Effect.Effect<Receipt<unkno
       // It speaks of a state, which is simply written again.
       return Effect.andThen(
         Effect.logWarning(`a recorded result cannot be read and counts as absent: ${record.problem}`),
-        Effect.suspend(() => enter({ ...entering, request: { ...request, unreadable: result } }))
+        Effect.suspend(() => enter({ ...asking, request: { ...request, unreadable: result } }))
       )
   }
 }
