@@ -2,23 +2,12 @@
  * Waiting without a fiber of one's own: the fiber that waits is suspended once, until it has news or its time is up. Many
  * may wait, so what is kept for each is one object and what Effect keeps of a suspended fiber.
  */
-import { Clock, Context, Effect, Effectable, Exit, Scheduler } from "effect"
+import { Clock, Context, Effect, Effectable, Exit } from "effect"
 import { deadlinesIn, type Limit } from "../../services/Deadlines.ts"
 
 /** What can be opened to say that there is news: a latch, or something that waits. */
 export interface Signal {
   readonly openUnsafe: () => unknown
-}
-
-const dispatchers = new WeakMap<Scheduler.Scheduler, Scheduler.SchedulerDispatcher>()
-
-const dispatcherIn = (context: Context.Context<never>) => {
-  const scheduler = Context.get(context, Scheduler.Scheduler)
-  const known = dispatchers.get(scheduler)
-  if (known !== undefined) return known
-  const dispatcher = scheduler.makeDispatcher()
-  dispatchers.set(scheduler, dispatcher)
-  return dispatcher
 }
 
 /** One that waits, by one fiber at a time; as an effect it is what that fiber does when it is interrupted meanwhile. */
@@ -86,7 +75,7 @@ export abstract class Waiting<A, E, R = never> extends Effectable.Class<void> im
   }
 
   private schedule(): void {
-    dispatcherIn(this.context).scheduleTask(() => this.look(), 0)
+    queueMicrotask(() => this.look())
   }
 
   private look(): void {
