@@ -1,5 +1,5 @@
 /**
- * The document saga as a server would have it: one runtime, `runPromise` a request, shipped defaults on real Redis and
+ * The document saga as a server would have it: layers built once, `runPromise` a request, shipped defaults on real Redis and
  * PostgreSQL. The three steps are the harness's own writes, so every contender does the same input and output.
  */
 import { PgClient } from "@effect/sql-pg"
@@ -107,8 +107,8 @@ export const contender = (journal: "none" | "redis" | "sql") => {
     setup: async (harness: Harness) => {
       const saga = sagaOver(harness)
       const runtime = ManagedRuntime.make(layerOf(harness, journal, saga))
-      await runtime.runPromise(Effect.void)
-      ingest = (doc, key) => runtime.runPromise(saga.execute(doc, { idempotencyKey: key }))
+      const run = Effect.runPromiseWith(await runtime.context())
+      ingest = (doc, key) => run(saga.execute(doc, { idempotencyKey: key }))
       teardown = () => runtime.dispose()
     },
     ingest: (doc: Doc, key: string) => ingest(doc, key),

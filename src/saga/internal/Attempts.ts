@@ -17,7 +17,7 @@ export interface Attempt {
   /** `prepare` reads what `execute` will replace: its success tells the breaker nothing of the writes. */
   readonly kind: "prepare" | "execute" | "compensate"
   /** Sees the exit of each attempt that really ran: a breaker's rejection is none. */
-  readonly observe?: (exit: Exit.Exit<unknown, unknown>) => void
+  readonly observe: ((exit: Exit.Exit<unknown, unknown>) => void) | undefined
 }
 
 /** An open breaker is not retried; contention for the probe of a half-open one is. A refusal by a floor is final. */
@@ -40,22 +40,21 @@ const once = (attempt: Attempt, context: Context.Context<never>): Erased => {
   const { call, effect, kind, limit, observe, root, step } = attempt
   const probed =
     root.probe === undefined ? effect : root.probe({ sagaId: root.sagaId, step: step.name, call, kind }, effect)
-  const timed = stoppable(probed, within(context, attempt), (stop) =>
-    root.deadlines(Duration.toMillis(limit), () => stop(Exit.fail(new StepTimeout({ step: step.name, after: limit }))))
+  const timed = stoppable(
+    probed,
+    within(context, attempt),
+    (stop) =>
+      root.deadlines(Duration.toMillis(limit), () =>
+        stop(Exit.fail(new StepTimeout({ step: step.name, after: limit })))
+      ),
+    observe
   )
-  const observed = observe === undefined ? timed : observing(timed, observe)
-  if (step.dependency === undefined) return observed
+  if (step.dependency === undefined) return timed
   return root.breakers.protect(step.dependency, {
     isFailure: (error) => error instanceof StepTimeout || step.isTransient(error),
     countSuccess: kind !== "prepare"
-  })(observed)
+  })(timed)
 }
-
-const observing = (effect: Erased, observe: (exit: Exit.Exit<unknown, unknown>) => void): Erased =>
-  Effect.onExit(effect, (exit) => {
-    observe(exit)
-    return Effect.void
-  })
 
 /** The original error survives when the schedule ends: the last attempt's. */
 const again = Effect.fnUntraced(function* (attempt: Attempt, first: unknown): Effect.fn.Return<unknown, unknown> {

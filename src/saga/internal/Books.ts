@@ -33,12 +33,23 @@ export interface Unopened {
   readonly open: (records: Records) => Effect.Effect<{ readonly fence: number; readonly written: boolean }, BooksError>
 }
 
+const none: Books = {
+  keeps: false,
+  isOpen: () => true,
+  owner: () => 0,
+  ready: Effect.void,
+  note: () => {},
+  write: () => Effect.succeed(true),
+  close: () => Effect.succeed(true)
+}
+
 export const makeBooks = (
   journal: SagaJournal,
   ref: JournalRef,
   fence: number,
   unopened: Unopened | undefined
 ): Books => {
+  if (!journal.keeps) return none
   let noted: Array<JournalRecord> = []
   let owner = fence
   let open = unopened === undefined
@@ -89,13 +100,11 @@ export const makeBooks = (
   const ready = Effect.suspend(() => (open ? Effect.void : Effect.asVoid(opening([]))))
 
   return {
-    keeps: journal.keeps,
+    keeps: true,
     isOpen: () => open,
     owner: () => owner,
     ready,
-    note: (record) => {
-      if (journal.keeps) noted.push(record)
-    },
+    note: (record) => void noted.push(record),
     write: (...records) => writing(records, append),
     close: (end) =>
       Effect.andThen(

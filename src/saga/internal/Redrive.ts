@@ -189,7 +189,8 @@ const retriable =
           kind: "execute",
           limit: step.timeout ?? root.settings.stepTimeout,
           retry: root.settings.stepRetry,
-          effect: Effect.suspend(() => step.execute(input))
+          effect: Effect.suspend(() => step.execute(input)),
+          observe: undefined
         }),
         "done"
       )

@@ -85,23 +85,26 @@ const callUndoable = (
   }
   frame.calls.push(call)
   root.running.set(call.number, fiber)
-  const settings = {
-    root,
-    step: definition,
-    call: call.number,
-    limit: definition.timeout ?? root.settings.stepTimeout,
-    retry: definition.retry ?? root.settings.stepRetry
-  }
   const observe = (exit: Exit.Exit<unknown, unknown>) => {
     call.attempts++
     if (exit._tag === "Success" || !provesUntouched(definition, exit.cause)) call.touched = true
   }
-  const attempted = attempts({
-    ...settings,
-    kind: "execute",
-    effect: Effect.suspend(() => definition.execute(input, call.before)),
-    observe
+  const attempt = (kind: "prepare" | "execute", effect: Erased): Attempt => ({
+    root,
+    step: definition,
+    call: call.number,
+    kind,
+    limit: definition.timeout ?? root.settings.stepTimeout,
+    retry: definition.retry ?? root.settings.stepRetry,
+    effect,
+    observe: kind === "execute" ? observe : undefined
   })
+  const attempted = attempts(
+    attempt(
+      "execute",
+      Effect.suspend(() => definition.execute(input, call.before))
+    )
+  )
   const execute = root.books.keeps
     ? Effect.andThen(
         Effect.suspend(() => intend(root, intent(frame, definition, call.number, input, call.before))),
@@ -110,7 +113,17 @@ const callUndoable = (
     : attempted
   const prepare = begun.again ? undefined : definition.prepare
   const whole =
-    prepare === undefined ? execute : prepared(root, { ...settings, kind: "prepare" }, call, prepare, execute)
+    prepare === undefined
+      ? execute
+      : prepared(
+          call,
+          root,
+          attempt(
+            "prepare",
+            Effect.suspend(() => prepare(input))
+          ),
+          execute
+        )
   return Effect.onExit(spannedCall(whole, fiber, root, "step", call), (exit) => {
     if (exit._tag === "Success") {
       call.output = Option.some(exit.value)
@@ -125,14 +138,8 @@ const callUndoable = (
 }
 
 /** What it reads must not be what an unfinished saga left: that one is settled before. */
-const prepared = (
-  root: Root,
-  settings: Omit<Attempt, "effect">,
-  call: Call,
-  prepare: (input: unknown) => Erased,
-  execute: Erased
-): Erased => {
-  const read = attempts({ ...settings, effect: Effect.suspend(() => prepare(call.input)) })
+const prepared = (call: Call, root: Root, reading: Attempt, execute: Erased): Erased => {
+  const read = attempts(reading)
   return Effect.flatMap(root.books.isOpen() ? read : Effect.andThen(opened(root), read), (before) => {
     call.before = before
     return execute
@@ -171,7 +178,8 @@ const callRetriable = (
         kind: "execute",
         limit: step.timeout ?? root.settings.stepTimeout,
         retry: step.retry ?? root.settings.stepRetry,
-        effect: Effect.suspend(() => step.execute(input))
+        effect: Effect.suspend(() => step.execute(input)),
+        observe: undefined
       })
     })
     const start = Effect.andThen(

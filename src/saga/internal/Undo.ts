@@ -58,7 +58,8 @@ export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): E
     kind: "compensate",
     limit: root.settings.compensationTimeout,
     retry: root.settings.compensationRetry,
-    effect: Effect.suspend(() => step.compensate(call.input, { before: call.before, output: call.output, cause }))
+    effect: Effect.suspend(() => step.compensate(call.input, { before: call.before, output: call.output, cause })),
+    observe: undefined
   })
   const settled = Effect.catch(compensate, (error): Erased => {
     const floor = refusedFloor(error)
