@@ -25,34 +25,47 @@ const requested = (
 ): Effect.Effect<Receipt<unknown>, unknown, Services> =>
   Effect.contextWith((outer: Context.Context<Services>) => {
     const about = aboutOf(request)
-    const annotations = { ...Context.get(outer, References.CurrentLogAnnotations), ...about }
-    const context = Context.add(outer, References.CurrentLogAnnotations, annotations)
     const scope = Scope.makeUnsafe()
-    const whole = Effect.onExit(enter({ saga, payload, request, context, scope }), (exit) => Scope.close(scope, exit))
-    const within = Context.add(context, Scope.Scope, scope)
+    const whole = Effect.onExit(enter({ saga, payload, request, about, outer, scope }), (exit) =>
+      Scope.close(scope, exit)
+    )
+    const within = Context.add(annotated(outer, about), Scope.Scope, scope)
     return Effect.updateContext(
       spanned(whole, outer, `saga ${saga.name}`, () => about),
       (): Context.Context<Services | Scope.Scope> => within
     )
   })
 
-const aboutOf = ({ resources, saga, sagaId }: Request) => ({
-  saga,
-  sagaId,
-  resource: resources.length === 1 ? resources[0] : resources.join(",")
-})
+interface About extends Readonly<Record<string, unknown>> {
+  readonly saga: string
+  readonly sagaId: string
+  readonly resource: string
+}
 
-type Asking = Omit<Entering, "restore">
+const aboutOf = ({ resources, saga, sagaId }: Request): About => ({ saga, sagaId, resource: resources.join(",") })
+
+const annotated = (outer: Context.Context<Services>, about: About): Context.Context<Services> => {
+  const before = Context.get(outer, References.CurrentLogAnnotations)
+  const annotations = Object.keys(before).length === 0 ? about : { ...before, ...about }
+  return Context.add(outer, References.CurrentLogAnnotations, annotations)
+}
+
+interface Asking extends Pick<Entering, "saga" | "payload" | "request" | "scope"> {
+  readonly about: About
+  readonly outer: Context.Context<Services>
+}
 
 /** Whoever is interrupted before it runs has its admission taken back, with the scope. */
 const enter = (asking: Asking): Effect.Effect<Receipt<unknown>, unknown, Services | Scope.Scope> =>
-  Effect.flatMap(Context.get(asking.context, SagaGuard).enter(asking.request), (admission) => {
+  Effect.flatMap(Context.get(asking.outer, SagaGuard).enter(asking.request), (admission) => {
     if (admission._tag === "Replayed") return replay(asking, admission.result)
+    const { about, outer, payload, request, saga, scope } = asking
     return Effect.uninterruptibleMask((restore) =>
       Effect.contextWith((inner: Context.Context<Services>) => {
         // The scope is the admission's alone: the saga and its steps have that of whoever executes it, if any.
-        const context = spanOf(inner, asking.context)
-        return Effect.updateContext(runAdmitted({ ...asking, context, restore, admission }), () => context)
+        const context = spanOf(inner, annotated(outer, about))
+        const entry = { saga, payload, request, context, scope, restore, admission }
+        return Effect.updateContext(runAdmitted(entry), () => context)
       })
     )
   })
