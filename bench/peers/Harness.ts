@@ -129,8 +129,8 @@ const environment = async (home: string): Promise<NodeJS.ProcessEnv> => {
   }
 }
 
-/** Runs all contenders interleaved; the texts of its results and of its report. */
-export const run = async (plan: Plan): Promise<{ readonly results: string; readonly report: string }> => {
+/** Runs all contenders interleaved; the text of its results. */
+export const run = async (plan: Plan): Promise<string> => {
   const source = sourceFolder()
   const home = process.env.PEERS_HOME ?? join(tmpdir(), "effect-saga-peers")
   await mkdir(home, { recursive: true })
@@ -157,7 +157,7 @@ export const run = async (plan: Plan): Promise<{ readonly results: string; reado
     const code = await script("bash", ["./run.sh", ...args], { cwd: harness, env })
     await script("bash", ["./services.sh", "stop"], { cwd: harness, env })
     if (code !== 0) throw new Refused(`the peer benchmark ended with ${code}: see its words above`)
-    return { results: await readFile(out.results, "utf8"), report: await readFile(out.report, "utf8") }
+    return await readFile(out.results, "utf8")
   } finally {
     await unlink(claimed)
   }

@@ -27,7 +27,7 @@ const main = async () => {
       json: { type: "boolean", default: false }
     }
   })
-  const { report, results } = await run({
+  const results = await run({
     only: values.only?.split(",") ?? [...PEERS, ...(await ourContenders())],
     rounds: Number(values.rounds ?? (values.quick ? 1 : 5)),
     offRounds: Number(values["off-rounds"]),
@@ -37,20 +37,20 @@ const main = async () => {
   console.log(table(measured))
   const compared = ratios(measured)
   for (const [name, ratio] of Object.entries(compared)) console.log(`${name.padEnd(20)} ${ratio ?? "not measured"}`)
-  if (values.save) save({ "peers.json": results, "peers.md": report })
+  if (values.save) save(results)
   const wrong = faults(measured)
   for (const fault of wrong) console.log(`WRONG ${fault}`)
   if (wrong.length > 0) process.exitCode = 1
   if (values.json) console.log(JSON.stringify(compared))
 }
 
-const save = (files: Record<string, string>) => {
+const save = (results: string) => {
   const folder = fileURLToPath(new URL("../results/", import.meta.url))
   mkdirSync(folder, { recursive: true })
-  for (const [name, text] of Object.entries(files)) writeFileSync(`${folder}${name}`, text)
+  writeFileSync(`${folder}peers.json`, results)
   const biome = fileURLToPath(new URL("../../node_modules/.bin/biome", import.meta.url))
   spawnSync(biome, ["format", "--write", `${folder}peers.json`], { stdio: "ignore" })
-  console.log("written to bench/results/peers.json and peers.md")
+  console.log("written to bench/results/peers.json")
 }
 
 try {
