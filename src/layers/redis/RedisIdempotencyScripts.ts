@@ -21,9 +21,10 @@ const keys = (part: Part) => [
 const count = (part: Part) => (part.record === undefined ? 0 : 1) + 2 * part.resources.length
 const flag = (value: boolean) => (value ? "1" : "0")
 
-/** The pairs of keys go from the `first` to the last. */
-export const marking = (first: string) => `
-local first = ${first}
+/** The pairs of keys begin after the record, if there is one: the number of keys is odd then. */
+const FIRST = "#KEYS % 2 + 1"
+const MARKS = `
+local first = ${FIRST}
 local function writers_are(fence)
   for i = first, #KEYS, 2 do
     if redis.call('GET', KEYS[i]) ~= fence then return false end
@@ -31,25 +32,26 @@ local function writers_are(fence)
   return true
 end
 `
-/** They begin after the record, if there is one: the number of keys is odd then. */
-const MARKS = marking("#KEYS % 2 + 1")
-
 /**
  * The record, if it counts: a derived one only while the last saga admitted to each resource is the one that wrote it,
  * if its result was kept, and unless that is the very text that was found unreadable.
  */
-export const finding = (first: string) => `${marking(first)}
+export const finding = (first: string) => `
+local first = ${first}
 local function find(derived, unreadable)
   local text = redis.pcall('GET', KEYS[1])
   if not text then return nil end
   if not derived then return {'found', text.err and '' or text} end
   local fence = not text.err and string.match(text, '^(%d+)\\n[^\\n]*\\n[^\\n]*\\n')
-  if not fence or not writers_are(fence) then return nil end
+  if not fence then return nil end
+  for i = first, #KEYS, 2 do
+    if redis.call('GET', KEYS[i]) ~= fence then return nil end
+  end
   if unreadable ~= '' and string.sub(text, -#unreadable - 1) == '\\n' .. unreadable then return nil end
   return {'found', text}
 end
 `
-const FIND = finding("#KEYS % 2 + 1")
+const FIND = finding(FIRST)
 
 export type Found = readonly ["none"] | readonly ["found", string]
 

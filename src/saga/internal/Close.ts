@@ -19,7 +19,8 @@ export const closeBooks = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Closing> {
   if (!root.books.keeps) return "closed"
   const spooled = hasLetters && !(yield* root.deadLetters.drained)
-  return yield* Effect.retry(spooled ? root.books.write() : root.books.close(end), brief).pipe(
+  const ending = spooled ? root.books.write() : root.books.close(end)
+  return yield* Effect.catch(ending, () => Effect.retry(ending, brief)).pipe(
     Effect.map((written): Closing => (written ? (spooled ? "spooled" : "closed") : "refused")),
     Effect.catch((error) =>
       Effect.as(Effect.logWarning("the end of a saga could not be journaled", error), "unknown" as const)

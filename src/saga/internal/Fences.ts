@@ -4,14 +4,15 @@ import type { LockError } from "../../schema/LockError.ts"
 import type { DistributedLock, Lease } from "../../services/DistributedLock.ts"
 import type { Root } from "./Frame.ts"
 
+const isOfStore = (error: LockError) => error.reason._tag === "LockStoreError"
 const brief = Schedule.exponential("50 millis").pipe(Schedule.upTo({ duration: "5 seconds" }))
+const again = { schedule: brief, while: isOfStore }
 
 /** From the lease, asked again when its store does not answer. */
-export const advance = (lease: Lease, atLeast: number): Effect.Effect<number, LockError> =>
-  Effect.retry(lease.advance(atLeast), {
-    schedule: brief,
-    while: (error: LockError) => error.reason._tag === "LockStoreError"
-  })
+export const advance = (lease: Lease, atLeast: number): Effect.Effect<number, LockError> => {
+  const fence = lease.advance(atLeast)
+  return Effect.catch(fence, (error) => (isOfStore(error) ? Effect.retry(fence, again) : Effect.fail(error)))
+}
 
 /**
  * From the lease while it is ours; when it is lost or its store cannot be asked, from a lock taken anew and held until

@@ -3,7 +3,7 @@ import { Cause, Effect, Exit, Option } from "effect"
 import type { JournalRecord } from "../../schema/Journal.ts"
 import { LockError, LockLost } from "../../schema/LockError.ts"
 import { encodeJson, encodeOrText, failureOf } from "./Codec.ts"
-import type { Definition } from "./Definition.ts"
+import type { Definition, UndoableStep } from "./Definition.ts"
 import type { Call, Frame, NestedCall, Root } from "./Frame.ts"
 
 export const intent = (
@@ -20,8 +20,11 @@ export const intent = (
   path: frame.path + definition.name,
   fence: frame.root.fence,
   input: encodeOrText(definition.input, input),
-  before: definition._tag === "Undoable" ? encodeOrText(definition.before, before) : null
+  before: hasBefore(definition) ? encodeOrText(definition.before, before) : null
 })
+
+const hasBefore = (definition: Definition): definition is UndoableStep =>
+  definition._tag === "Undoable" && definition.prepare !== undefined
 
 /** Unless the journal is surely open, the call does not start and the saga ends. */
 export const opened = (root: Root): Effect.Effect<void> =>
