@@ -41,6 +41,63 @@ describe.skipIf(servers().redis === null)("the fused guard", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live(
+    "sets the fence of undoing aside: a saga that fails asks twice too, and its undo carries a higher fence",
+    () =>
+      Effect.gen(function* () {
+        const fences: Array<number> = []
+        const note = Effect.map(Step.SagaRun, ({ fence }) => void fences.push(fence))
+        const put = Step.make("put", { input: Schema.String, execute: () => note, compensate: () => note })
+        const refuse = Step.make("refuse", {
+          input: Schema.String,
+          error: Schema.Literal("refused"),
+          isTransient: () => false,
+          notApplied: () => true,
+          execute: () => Effect.fail("refused" as const),
+          compensate: () => Effect.void
+        })
+        const saga = Saga.make("Refused", {
+          payload: Schema.String,
+          error: Schema.Literal("refused"),
+          resource: (id) => id,
+          steps: [put, refuse],
+          run: (id) => Effect.andThen(put(id), refuse(id))
+        })
+        const live = yield* Layer.build(SagaLive.layer.pipe(Layer.provide([IoRedis.layerUrl(url), PgliteClient.layer])))
+        const id = own("refused")
+        const run = (key: string) => Effect.provideContext(saga.execute(id, { idempotencyKey: key }), live)
+        yield* Effect.exit(run(own("warm")))
+        assert.deepStrictEqual(yield* commandsDuring(run(own("first")), id), ["EVALSHA", "EVALSHA"])
+        yield* Effect.exit(run(own("next")))
+        assert.lengthOf(fences, 6)
+        assert.deepStrictEqual(
+          fences,
+          [...new Set(fences)].sort((a, b) => a - b)
+        )
+      }).pipe(Effect.scoped)
+  )
+
+  it.live("draws further fences from Redis, each above the one before, and none once it is released", () =>
+    Effect.gen(function* () {
+      const guard = yield* fused()
+      const drawn = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const admission = yield* guard.enter(request())
+          if (admission._tag !== "Admitted") return yield* Effect.die("it was recorded before")
+          const { lease } = admission
+          const fences = [lease.fence, yield* lease.advance(), yield* lease.advance(), yield* lease.advance()]
+          yield* admission.commit({ _tag: "Nothing" })
+          return { fences, after: yield* Effect.exit(lease.advance()) }
+        })
+      )
+      assert.deepStrictEqual(
+        drawn.fences,
+        [...new Set(drawn.fences)].sort((a, b) => a - b)
+      )
+      assert.strictEqual(drawn.after._tag, "Failure")
+    }).pipe(Effect.scoped)
+  )
+
   it.live("lets nobody poll while fifty wait, and serves them in the order of arrival", () =>
     Effect.gen(function* () {
       const guard = yield* fused()

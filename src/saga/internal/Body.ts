@@ -23,45 +23,45 @@ export const runBody = (
 ): Effect.Effect<Exit.Exit<unknown, unknown>> => {
   const { root } = frame
   const body = Effect.suspend(() => saga.run(payload))
-  const contending = stoppable(body, Context.add(context, Running, frame), (stop) => watch(saga, root, lease, stop))
+  const contending = stoppable(body, Context.add(context, Running, frame), (stop) => {
+    const ignore = lease.exclusive ? whenLost(lease, context, stop) : undefined
+    const lift = limited(saga, root, stop)
+    return () => {
+      ignore?.()
+      lift?.()
+    }
+  })
   return Effect.flatMap(Effect.exit(restore(contending)), (exit) => {
     if (exit._tag === "Failure" || root.aborted !== undefined) {
       for (const fiber of root.running.values()) fiber.interruptUnsafe()
     }
     root.closed = exit._tag === "Failure"
-    if (root.running.size === 0) {
-      root.closed = true
-      return Effect.succeed(exit)
-    }
-    // A step forked off by `run` counts as long as it runs.
-    return Effect.map(whenIdle(root), () => {
+    const over = () => {
       root.closed = true
       return exit
-    })
+    }
+    // A step forked off by `run` counts as long as it runs.
+    return root.running.size === 0 ? Effect.succeed(over()) : Effect.map(whenIdle(root), over)
   })
 }
 
-/** What may end it before it ends by itself. */
-const watch = (saga: SagaDefinition, root: Root, lease: Lease, stop: (end: Exit.Exit<never, unknown>) => void) => {
+/** Its own time limit, if it has one, which counts before its point of no return. */
+const limited = (saga: SagaDefinition, root: Root, stop: (end: Exit.Exit<never, unknown>) => void) => {
   const limit = saga.timeout
-  const forget: Array<() => void> = []
-  if (lease.exclusive) forget.push(whenLost(lease, stop))
-  if (limit !== undefined) {
-    forget.push(
-      root.deadlines(Duration.toMillis(limit), () => {
-        if (!root.pivoted) stop(Exit.fail(new SagaTimeout({ saga: saga.name, after: limit })))
-      })
-    )
-  }
-  return () => {
-    for (const one of forget) one()
-  }
+  if (limit === undefined) return undefined
+  return root.deadlines(Duration.toMillis(limit), () => {
+    if (!root.pivoted) stop(Exit.fail(new SagaTimeout({ saga: saga.name, after: limit })))
+  })
 }
 
 /** Tells once, until what it gives back is called. */
-export const whenLost = (lease: Lease, tell: (end: Exit.Exit<never, LockError>) => void): (() => void) => {
+export const whenLost = (
+  lease: Lease,
+  context: Context.Context<never>,
+  tell: (end: Exit.Exit<never, LockError>) => void
+): (() => void) => {
   if (lease.onLost !== undefined) return lease.onLost((error) => tell(Exit.fail(error)))
-  const fiber = Effect.runFork(lease.lost)
+  const fiber = Effect.runForkWith(context)(lease.lost)
   const ignore = fiber.addObserver(tell)
   return () => {
     ignore()

@@ -15,15 +15,15 @@ export const resume = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Exit.Exit<unknown, unknown>> {
   const { root } = frame
   root.pivoted = true
+  const context = yield* Effect.context<never>()
   const watched: Lease = {
     ...lease,
     onLost: (listener) =>
-      whenLost(lease, () => {
+      whenLost(lease, context, () => {
         const lost = new LockLost({ resource: root.resources.join(", "), fence: root.fence })
         root.aborted = new LockError({ reason: lost })
         listener(root.aborted)
       })
   }
-  const context = yield* Effect.context<never>()
   return yield* runBody({ ...saga, timeout: undefined }, payload, frame, watched, context, Effect.interruptible)
 })
