@@ -8,7 +8,7 @@ import * as ComposedGuard from "../../src/layers/guard/ComposedGuard.ts"
 import * as MemoryIdempotency from "../../src/layers/memory/MemoryIdempotency.ts"
 import { readRecord } from "../../src/layers/redis/Records.ts"
 import * as RedisIdempotency from "../../src/layers/redis/RedisIdempotency.ts"
-import { fenceKey, lockKey, openKey, recordKey, waitingKey, writerKey } from "../../src/layers/redis/RedisKeys.ts"
+import { fenceKey, ledgerKey, lockKey, recordKey } from "../../src/layers/redis/RedisKeys.ts"
 import * as RedisLock from "../../src/layers/redis/RedisLock.ts"
 import { bucket } from "../../src/schema/Digest.ts"
 import { sagaGuardContract } from "../contract/SagaGuardContract.ts"
@@ -105,12 +105,14 @@ describe.skipIf(servers().redis === null)("the lock", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("keeps the waiting mark for longer than the lease in the way", () =>
+  it.live("marks the lease in the way as waited for, once, and leaves it as long as it was", () =>
     Effect.gen(function* () {
       const [lock, client, name] = [yield* lockWith({ wait: "100 millis" }), yield* plain, own("r")]
       yield* asked(() => client.set(lockKey(name), "somebody's", "PX", 60_000))
       yield* Effect.exit(Effect.scoped(lock.acquire(name)))
-      assert.isAbove(yield* asked(() => client.pttl(waitingKey(name))), 59_000)
+      yield* Effect.exit(Effect.scoped(lock.acquire(name)))
+      assert.strictEqual(yield* asked(() => client.get(lockKey(name))), "somebody's awaited")
+      assert.isAbove(yield* asked(() => client.pttl(lockKey(name))), 59_000)
     }).pipe(Effect.scoped)
   )
 
@@ -203,7 +205,7 @@ describe.skipIf(servers().redis === null)("the guard", () => {
           )
           assert.isTrue(recorded)
           assert.strictEqual(readRecord(yield* redis.send<string>("GET", recordKey(one)))?.text, result.text)
-          assert.strictEqual(yield* redis.send("EXISTS", openKey(one.resources[0] ?? "")), 0)
+          assert.notInclude(yield* redis.send("GET", ledgerKey(one.resources[0] ?? "")), one.sagaId)
         }).pipe(Effect.scoped)
     )
   }
@@ -224,7 +226,7 @@ describe.skipIf(servers().redis === null)("the guard", () => {
           assert.deepStrictEqual(admission._tag === "Admitted" ? admission.abandoned : ["replayed"], [])
         )
       )
-      assert.isNotNull(yield* asked(() => client.get(writerKey(name))))
+      assert.isNotNull(yield* asked(() => client.get(ledgerKey(name))))
       assert.isDefined(redis)
     }).pipe(Effect.scoped)
   )

@@ -4,6 +4,7 @@ import { type IdempotencyRequest, IoRedis, SagaGuard, SagaGuardRedis } from "eff
 import { Redis as Client } from "ioredis"
 import * as ComposedGuard from "../../src/layers/guard/ComposedGuard.ts"
 import * as RedisIdempotency from "../../src/layers/redis/RedisIdempotency.ts"
+import { ledgerKey } from "../../src/layers/redis/RedisKeys.ts"
 import * as RedisLock from "../../src/layers/redis/RedisLock.ts"
 import { fresh } from "../contract/IdempotencyRequests.ts"
 import { result } from "../contract/SagaGuardRequests.ts"
@@ -36,6 +37,12 @@ export const plain = Effect.acquireRelease(
   (client) => Effect.sync(() => client.disconnect())
 )
 export const asked = <A>(work: () => Promise<A>) => Effect.promise(work)
+
+/** How many sagas stand in the resources' ledgers as admitted and not ended. */
+export const marksOn = async (client: Client, resources: ReadonlyArray<string>) => {
+  const ledgers = await client.mget(...resources.map(ledgerKey))
+  return ledgers.reduce((marks, ledger) => marks + (ledger ?? "").split("\n").length - 1, 0)
+}
 
 /** Enters, does its work and commits: the recorded result, or "ran". */
 export const serve = (

@@ -4,11 +4,12 @@ import { Context, Deferred, type Duration, Effect, Exit, Fiber, Layer } from "ef
 import { type Ending, type IdempotencyRequest, IoRedis, SagaGuard, SagaGuardRedis } from "effect-saga"
 import { Redis as Client } from "ioredis"
 import { readRecord } from "../../src/layers/redis/Records.ts"
-import { lockKey, openKey, recordKey } from "../../src/layers/redis/RedisKeys.ts"
+import { lockKey, recordKey } from "../../src/layers/redis/RedisKeys.ts"
 import * as Scripts from "../../src/layers/redis/SagaGuardScripts.ts"
 import { servers } from "../servers/inject.ts"
 import * as PrivateRedis from "../servers/Redis.ts"
 import { type Fault, type Faults, faulty, lost, once } from "./FaultyRedis.ts"
+import { marksOn } from "./GuardWorld.ts"
 
 const url = servers().redis ?? ""
 let names = 0
@@ -39,9 +40,7 @@ const clientOn = (at = url) =>
   )
 const asked = <A>(work: () => Promise<A>) => Effect.promise(work)
 const left = (client: Client, { resources }: IdempotencyRequest) =>
-  asked(() =>
-    Promise.all([client.exists(...resources.map((name) => lockKey(name))), client.exists(...resources.map(openKey))])
-  )
+  asked(() => Promise.all([client.exists(...resources.map((name) => lockKey(name))), marksOn(client, resources)]))
 
 const serve = (guard: Guard, one: IdempotencyRequest, work: Effect.Effect<unknown> = Effect.void) =>
   Effect.scoped(

@@ -3,10 +3,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
 import type { Ending, IdempotencyRequest } from "effect-saga"
 import { Redis as Client } from "ioredis"
-import { fenceKey, lockKey, openKey, recordKey, writerKey } from "../../src/layers/redis/RedisKeys.ts"
+import { fenceKey, ledgerKey, lockKey, recordKey } from "../../src/layers/redis/RedisKeys.ts"
 import { servers } from "../servers/inject.ts"
 import * as PrivateRedis from "../servers/Redis.ts"
-import { asked, composed, fused, type Guard, own, plain, request, result, serve } from "./GuardWorld.ts"
+import { asked, composed, fused, type Guard, marksOn, own, plain, request, result, serve } from "./GuardWorld.ts"
 
 describe.skipIf(servers().redis === null)("the fused guard", () => {
   it.live("shares locks, fences and records with the composed guard", () =>
@@ -51,8 +51,10 @@ describe.skipIf(servers().redis === null)("the fused guard", () => {
         )
       )
       assert.deepStrictEqual(admission._tag === "Admitted" ? admission.abandoned : ["replayed"], [])
-      const left = yield* asked(() => client.exists(...resources.flatMap((name) => [lockKey(name), openKey(name)])))
-      assert.strictEqual(left, 0)
+      const left = yield* asked(() =>
+        Promise.all([client.exists(...resources.map(lockKey)), marksOn(client, resources)])
+      )
+      assert.deepStrictEqual(left, [0, 0])
     }).pipe(Effect.scoped)
   )
 
@@ -99,15 +101,19 @@ describe.skipIf(servers().redis === null)("the fused guard", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("draws fences above what it finds, be it of a fence, of a writer or of the clock", () =>
+  it.live("draws fences above what it finds, be it of a fence, of a ledger or of the clock", () =>
     Effect.gen(function* () {
       const [guard, client] = [yield* fused(), yield* plain]
       const ahead = (Date.now() + 3_600_000) * 1000
-      for (const key of [fenceKey, writerKey]) {
+      // The fence after that of whoever was admitted is set aside for it to undo with.
+      for (const [key, above] of [
+        [fenceKey, 1],
+        [ledgerKey, 2]
+      ] as const) {
         const one = request()
         yield* asked(() => client.set(key(one.resources[0] ?? ""), `${ahead}`))
         const admission = yield* Effect.scoped(guard.enter(one))
-        assert.strictEqual(admission._tag === "Admitted" ? admission.lease.fence : 0, ahead + 1)
+        assert.strictEqual(admission._tag === "Admitted" ? admission.lease.fence : 0, ahead + above)
       }
     }).pipe(Effect.scoped)
   )

@@ -1,5 +1,5 @@
 /** What is recorded of a saga, and what that means. */
-import { Effect, Metric, Schema } from "effect"
+import { Effect, Metric } from "effect"
 import {
   IdempotencyError,
   IdempotencyStoreError,
@@ -8,31 +8,12 @@ import {
   ResultNotKept
 } from "../../schema/IdempotencyError.ts"
 import { LockError, LockLost } from "../../schema/LockError.ts"
-import type { Ending, IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
+import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
 import { idempotentCacheHits } from "../../services/Metrics.ts"
 
 export const storeError = (cause: unknown) => new IdempotencyError({ reason: new IdempotencyStoreError({ cause }) })
 export const lockLost = (request: IdempotencyRequest, fence: number) =>
   new LockError({ reason: new LockLost({ resource: request.resources.join(", "), fence }) })
-
-const Mark = Schema.fromJsonString(
-  Schema.Struct({
-    saga: Schema.String,
-    sagaId: Schema.String,
-    fence: Schema.Int,
-    resources: Schema.Array(Schema.String),
-    journaled: Schema.Boolean
-  })
-)
-export const readMarks = (texts: Iterable<string>): Effect.Effect<ReadonlyArray<OpenMark>, IdempotencyError> =>
-  Effect.map(
-    Effect.mapError(
-      Effect.forEach(new Set(texts), (text) => Schema.decodeUnknownEffect(Mark)(text)),
-      storeError
-    ),
-    // One saga left its mark on each of its resources.
-    (marks) => [...new Map(marks.map((one) => [one.sagaId, one])).values()]
-  )
 
 /**
  * A record that a repeat can be served from. Its text is four lines, so that a script sees its fence: the fence, the

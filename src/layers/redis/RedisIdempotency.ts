@@ -10,7 +10,8 @@ import { Duration, Effect, Layer } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
-import { lockLost, readMarks, readRecord, served, storeError } from "./Records.ts"
+import { readMarks } from "./Ledger.ts"
+import { lockLost, readRecord, served, storeError } from "./Records.ts"
 import * as Scripts from "./RedisIdempotencyScripts.ts"
 import { recordKey, tag, tagIn } from "./RedisKeys.ts"
 
@@ -72,8 +73,6 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
     begin: Effect.fnUntraced(function* (request, lease) {
       const invalid = request.derived ? undefined : invalidKey(request.key)
       if (invalid !== undefined) return yield* invalid
-      const { resources, saga, sagaId } = request
-      const mark = { saga, sagaId, fence: lease.fence, resources, journaled: request.journaled === true }
       const all = parts(request)
       if (all.length > 1 && request.replay !== false) {
         const found = yield* find(request)
@@ -85,7 +84,7 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
       for (const [index, part] of all.entries()) {
         const before = withdraw(all.slice(0, index), request, lease.fence)
         const answer = yield* redis
-          .eval(Scripts.begin)(part, asked, mark, lives, lease.exclusive)
+          .eval(Scripts.begin)(part, asked, lease.fence, lives, lease.exclusive)
           .pipe(
             Effect.mapError(storeError),
             Effect.tapError(() => before)

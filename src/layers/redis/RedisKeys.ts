@@ -8,18 +8,12 @@ export const tag = (resource: string) => `{${bucket(resource)}}`
 export const tagged = (resource: string) => `${tag(resource)}:${resource}`
 export const LOCK = "dtx:lock:"
 export const FENCE = "dtx:fence:"
-/** Present while somebody waits for the resource. */
-export const WAITING = "dtx:waiting:"
-/** The fence of the last saga admitted to the resource. */
-export const WRITER = "dtx:writer:"
-/** The sagas that were admitted to the resource and have not ended. */
-export const OPEN = "dtx:open:"
+/** Who was admitted to the resource, see `Ledger`. */
+export const LEDGER = "dtx:ledger:"
 
 export const lockKey = (resource: string) => LOCK + tagged(resource)
 export const fenceKey = (resource: string) => FENCE + tagged(resource)
-export const waitingKey = (resource: string) => WAITING + tagged(resource)
-export const writerKey = (resource: string) => WRITER + tagged(resource)
-export const openKey = (resource: string) => OPEN + tagged(resource)
+export const ledgerKey = (resource: string) => LEDGER + tagged(resource)
 /** The fence of a saga that ended, while somebody may still ask whether it did. */
 export const endedKey = (tag: string, sagaId: string) => `dtx:ended:${tag}:${sagaId}`
 

@@ -48,7 +48,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
     )
   const withdraw = (entry: Scripts.Entry, token: string) =>
     released(
-      Effect.timeoutOrElse(redis.eval(Scripts.withdraw)(entry, token), {
+      Effect.timeoutOrElse(redis.eval(Scripts.withdraw)(entry, token, lives), {
         duration: patience,
         orElse: () => Effect.fail(new Redis.RedisError({ cause: new Error("Redis did not answer") }))
       })

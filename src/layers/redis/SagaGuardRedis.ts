@@ -33,11 +33,11 @@ import { makeLeaseKeeper } from "../lock/Leases.ts"
 import { makePlaces, type Place } from "../lock/Places.ts"
 import { lockTimeout } from "../lock/Turns.ts"
 import { Bell, type Signal } from "../lock/Waiting.ts"
+import { readMarks } from "./Ledger.ts"
 import { makeLockNode } from "./LockNode.ts"
 import { listening } from "./LockWaiters.ts"
-import { type Landed, readMarks, readRecord, served, storeError } from "./Records.ts"
+import { type Landed, readRecord, served, storeError } from "./Records.ts"
 import * as RedisIdempotency from "./RedisIdempotency.ts"
-import { tagIn } from "./RedisKeys.ts"
 import * as RedisLock from "./RedisLock.ts"
 import { makeAdmissions } from "./SagaGuardAdmission.ts"
 import * as Scripts from "./SagaGuardScripts.ts"
@@ -226,8 +226,8 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     if (invalid !== undefined) return Effect.fail(invalid)
     const names = resourceNames(locked(request))
     if (names instanceof LockError) return Effect.fail(names)
-    const entry = Scripts.entryOf(request, names)
-    if (composed !== undefined && new Set(entry.keys.map(tagIn)).size > 1) return composed.enter(request)
+    const entry = new Scripts.Entry(request, names)
+    if (composed !== undefined && entry.tags.size > 1) return composed.enter(request)
     return Effect.uninterruptibleMask((restore) => {
       const start = clock.currentTimeMillisUnsafe()
       const waiter = new Waiter(context, entry)

@@ -1,48 +1,55 @@
 /**
- * The fused guard's atomic steps: lock and idempotency in one script each, on the keys of both. The keys of all three
- * are the same: the record, the trace of the end, per lock its own and its waiting key, per resource of the saga its
- * fence key, and then per resource its writer and open keys. On a cluster all share a hash tag.
+ * The fused guard's atomic steps: lock and idempotency in one script each, on the keys of both. Their keys begin with the
+ * record and a lock key for each name that is locked; the rest is by resource of the saga, all of one kind together. On a
+ * cluster all share a hash tag.
  */
 import { script } from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
+import { KEEP, LAST_ADMITTED, markOf, OTHERS } from "./Ledger.ts"
 import { recordText } from "./Records.ts"
-import { type Found, finding } from "./RedisIdempotencyScripts.ts"
+import { FIND, type Found } from "./RedisIdempotencyScripts.ts"
 import { journalKey } from "./RedisJournalScripts.ts"
-import { endedKey, FENCE, LOCK, OPEN, RELEASED, recordKey, tagged, tagIn, WAITING, WRITER } from "./RedisKeys.ts"
-import { FENCE_LIVES } from "./RedisLockScripts.ts"
+import { endedKey, FENCE, LEDGER, LOCK, RELEASED, recordKey, tagged, tagIn } from "./RedisKeys.ts"
+import { AWAIT, FENCE_LIVES, IS_OF } from "./RedisLockScripts.ts"
 
-/** A request, and what is worked out from it once. */
-export interface Entry {
+/** A request, and what is worked out from it once; what only a script needs, when it is first sent. */
+export class Entry {
   readonly request: IdempotencyRequest
   /** What is locked: sorted, without repeats. */
   readonly names: ReadonlyArray<string>
-  readonly keys: ReadonlyArray<string>
   readonly record: string
+  private tails: ReadonlyArray<string> | undefined
+  private known: { readonly locks: ReadonlyArray<string>; readonly ledgers: ReadonlyArray<string> } | undefined
+
+  constructor(request: IdempotencyRequest, names: ReadonlyArray<string>) {
+    this.request = request
+    this.names = names
+    this.record = recordKey(request)
+  }
+
+  /** What the keys of its resources end with. */
+  get ownTails(): ReadonlyArray<string> {
+    this.tails ??= this.request.resources.map(tagged)
+    return this.tails
+  }
+  get keys() {
+    const { names, ownTails, request } = this
+    this.known ??= {
+      locks: names.map((name) => LOCK + (ownTails[request.resources.indexOf(name)] ?? tagged(name))),
+      ledgers: ownTails.map((tail) => LEDGER + tail)
+    }
+    return this.known
+  }
+  /** One for each hash tag that its keys have. */
+  get tags(): ReadonlySet<string> {
+    return new Set([this.record, ...this.keys.locks, ...this.keys.ledgers].map(tagIn))
+  }
 }
 
-export const entryOf = (request: IdempotencyRequest, names: ReadonlyArray<string>): Entry => {
-  const record = recordKey(request)
-  const tails = names.map(tagged)
-  const own = request.resources.map((resource) => tails[names.indexOf(resource)] ?? tagged(resource))
-  const keys = [record, endedKey(tagIn(own[0] ?? record), request.sagaId)]
-  for (const tail of tails) keys.push(LOCK + tail, WAITING + tail)
-  for (const tail of own) keys.push(FENCE + tail)
-  for (const tail of own) keys.push(WRITER + tail, OPEN + tail)
-  return { request, names, keys, record }
-}
-
-const numberOfKeys = (entry: Entry) => entry.keys.length
 /** How long whoever lost the reply to its end may ask again; longer than any client tries. */
 const TRACE_LIVES = 60_000
-
-/** The first argument says how many locks there are. */
-const PLACES = `
-local last = 2 + 2 * ARGV[1]
-local first = last + 1 + math.floor((#KEYS - last) / 3)
-local ends = first - 1 + 2 * (first - 1 - last)
-`
-/** Of the first pair of a writer and an open key. */
-const FIRST = "first"
+/** A ledger without marks is kept as long as a fence, and as the records that are void without it. */
+const ledgerLives = ({ record }: Lives) => Math.max(record, FENCE_LIVES)
 
 /** Tells that what these lock keys lock is free, and of a record that was stored with it. */
 const ANNOUNCE = `
@@ -53,12 +60,6 @@ local function announce(locks, record)
   redis.call('PUBLISH', '${RELEASED}', cjson.encode(names))
 end
 `
-
-/** The mark, without the fence that is only known to the script. */
-const markAround = ({ journaled, resources, saga, sagaId }: IdempotencyRequest) => [
-  `{"saga":${JSON.stringify(saga)},"sagaId":${JSON.stringify(sagaId)},"fence":`,
-  `,"resources":${JSON.stringify(resources)},"journaled":${journaled === true}}`
-]
 
 /** Held: for so many milliseconds. Admitted: the fence, and the marks of those that were admitted before. */
 export type Answer =
@@ -75,65 +76,65 @@ export interface Lives {
 /**
  * In: the record if it counts; else all the locks or none; and with them admission. Invariants, those of the lock and of
  * idempotency: a lock key holds one token, and asking again with it is asking for the same lease; the fence is above the
- * clock, above every fence drawn before and above every writer mark, so that the mark never falls and whoever was
- * admitted before can neither end nor be replayed if its key is derived; the fence key is one higher, so that this saga
- * alone can have the next one, to undo with; each resource has an open mark of this saga; the marks it finds stay until
- * it succeeds. Held: nothing is taken, and the waiting marks outlive the leases in the way.
+ * clock, above every fence drawn before and above that of every saga admitted before, by two, so that the fence in a
+ * ledger never falls, whoever was admitted before can neither end nor be replayed if its key is derived, and a saga alone
+ * can have the fence after its own, to undo with; each resource's ledger has a mark of this saga; the marks it finds stay
+ * until it succeeds. Held: nothing is taken, and what is in the way is marked, so that its release is announced.
  */
 export const enter = script(
-  ({ keys, names, request }: Entry, token: string, { lease, record }: Lives) => {
-    const given = [
-      ...keys,
-      names.length,
-      token,
-      request.replay === false ? "" : request.derived ? "derived" : "caller's"
-    ]
-    given.push(request.sagaId, ...markAround(request), lease, record)
-    given.push(request.unreadable ?? "")
+  ({ keys, names, ownTails, record, request }: Entry, token: string, { lease }: Lives) => {
+    const given: Array<string | number> = [record]
+    for (const key of keys.locks) given.push(key)
+    for (const tail of ownTails) given.push(FENCE + tail)
+    for (const key of keys.ledgers) given.push(key)
+    given.push(names.length, token, lease, markOf(request))
+    given.push(request.replay === false ? "" : request.derived ? "derived" : "caller's")
+    if (request.unreadable !== undefined) given.push(request.unreadable)
     return given
   },
   {
-    numberOfKeys,
-    lua: `${PLACES}${finding(FIRST)}
-if ARGV[3] ~= '' then
-  local found = find(ARGV[3] == 'derived', ARGV[9])
+    numberOfKeys: ({ names, request }) => 1 + names.length + 2 * request.resources.length,
+    lua: `${FIND}${IS_OF}${AWAIT}${OTHERS}
+local last = 1 + ARGV[1]
+local half = (#KEYS - last) / 2
+if ARGV[5] ~= '' then
+  local found = find(last + half + 1, ARGV[5] == 'derived', ARGV[6])
   if found then return found end
 end
 local wait, taken = -1, {}
-for i = 3, last, 2 do
-  if redis.call('SET', KEYS[i], ARGV[2], 'NX', 'PX', ARGV[7]) then
+for i = 2, last do
+  if redis.call('SET', KEYS[i], ARGV[2], 'NX', 'PX', ARGV[3]) then
     taken[#taken + 1] = KEYS[i]
-  elseif redis.call('GET', KEYS[i]) == ARGV[2] then
-    redis.call('PEXPIRE', KEYS[i], ARGV[7])
   else
-    local left = redis.call('PTTL', KEYS[i])
-    if left < 0 then left = tonumber(ARGV[7]) end
-    redis.call('SET', KEYS[i + 1], '1', 'PX', left + 1000)
-    if left > wait then wait = left end
+    local value = redis.call('GET', KEYS[i])
+    if is_of(value, ARGV[2]) then
+      redis.call('PEXPIRE', KEYS[i], ARGV[3])
+    else
+      wait = math.max(wait, await(KEYS[i], value, ARGV[3]))
+    end
   end
 end
 if wait >= 0 then
   if #taken > 0 then redis.call('DEL', unpack(taken)) end
   return {'held', tostring(wait)}
 end
-local before = {}
-for i = last + 1, first - 1 do before[#before + 1] = KEYS[i] end
-for i = first, ends, 2 do before[#before + 1] = KEYS[i] end
 local time = redis.call('TIME')
 local drawn = time[1] * 1000000 + time[2]
-for _, one in ipairs(redis.call('MGET', unpack(before))) do
-  if one and tonumber(one) >= drawn then drawn = one + 1 end
+local is = redis.call('MGET', unpack(KEYS, last + 1))
+for i = 1, half do
+  drawn = math.max(drawn, (tonumber(is[i] or nil) or -1) + 1, (tonumber(last_admitted(is[half + i]) or nil) or -2) + 2)
 end
-local fence, reserved = string.format('%.0f', drawn), string.format('%.0f', drawn + 1)
-for i = last + 1, first - 1 do redis.call('SET', KEYS[i], reserved, 'PX', ${FENCE_LIVES}) end
+local fence = string.format('%.0f', drawn)
 local answer = {'admitted', fence}
-for i = first, ends, 2 do
-  redis.call('SET', KEYS[i], fence, 'PX', ARGV[8])
-  local marks = redis.call('HGETALL', KEYS[i + 1])
-  for m = 1, #marks, 2 do
-    if marks[m] ~= ARGV[4] then answer[#answer + 1] = marks[m + 1] end
+for i = 1, half do
+  local ledger = fence .. '\\n' .. fence .. ARGV[4]
+  if is[half + i] then
+    for _, mark in ipairs(others(is[half + i], ARGV[4])) do
+      answer[#answer + 1] = mark
+      ledger = ledger .. '\\n' .. mark
+    end
   end
-  redis.call('HSET', KEYS[i + 1], ARGV[4], ARGV[5] .. fence .. ARGV[6])
+  redis.call('SET', KEYS[last + half + i], ledger)
 end
 return answer`
   }
@@ -152,61 +153,65 @@ const isItsOwnTrace = (request: IdempotencyRequest, lives: number, ending: Endin
  */
 export const leave = script(
   (
-    { keys, names, request }: Entry,
+    { keys, names, record, request }: Entry,
     token: string,
     fence: number,
-    { record }: Lives,
+    lives: Lives,
     ending: Ending,
     owner?: number
-  ) => [
-    ...keys,
-    ...(owner === undefined ? [] : [journalKey(request.sagaId)]),
-    names.length,
-    token,
-    fence,
-    request.sagaId,
-    ending._tag === "Nothing" ? "" : "success",
-    request.replay === false ? "" : recordText(request, fence, ending),
-    record,
-    owner ?? "",
-    isItsOwnTrace(request, record, ending) ? "" : "trace"
-  ],
+  ) => {
+    const given: Array<string | number> = [record]
+    for (const key of keys.locks) given.push(key)
+    for (const key of keys.ledgers) given.push(key)
+    const traced = !isItsOwnTrace(request, lives.record, ending)
+    if (traced) given.push(endedKey(tagIn(keys.ledgers[0] ?? record), request.sagaId))
+    if (owner !== undefined) given.push(journalKey(request.sagaId))
+    given.push(names.length, token, fence, request.sagaId, lives.record, ledgerLives(lives))
+    given.push(request.replay === false ? "" : recordText(request, fence, ending))
+    // The mark of whoever leaves nothing is taken out; a success leaves none.
+    given.push(ending._tag === "Nothing" ? markOf(request) : "")
+    given.push(traced ? 1 : 0)
+    if (owner !== undefined) given.push(owner)
+    return given
+  },
   {
-    numberOfKeys: ({ keys }, _token, _fence, _lives, _ending, owner) => keys.length + (owner === undefined ? 0 : 1),
-    lua: `${PLACES}${ANNOUNCE}
-if ARGV[8] ~= '' then
+    numberOfKeys: ({ names, request }, _token, _fence, { record }, ending, owner) =>
+      1 +
+      names.length +
+      request.resources.length +
+      (isItsOwnTrace(request, record, ending) ? 0 : 1) +
+      (owner === undefined ? 0 : 1),
+    lua: `${IS_OF}${OTHERS}${KEEP}${ANNOUNCE}
+local last = #KEYS - ARGV[9]
+if ARGV[10] then
+  last = last - 1
   local journal = redis.call('HMGET', KEYS[#KEYS], 'owner', 'status')
-  if journal[1] ~= ARGV[8] or journal[2] ~= 'finished' then return 0 end
+  if journal[1] ~= ARGV[10] or journal[2] ~= 'finished' then return 0 end
 end
-local asked = {}
-for i = 3, last do asked[#asked + 1] = KEYS[i] end
-for i = first, ends, 2 do asked[#asked + 1] = KEYS[i] end
-local is, ours = redis.call('MGET', unpack(asked)), true
-for i = last - 1, #is do ours = ours and is[i] == ARGV[3] end
-local gone = {}
+local locks = tonumber(ARGV[1])
+local is, ours = redis.call('MGET', unpack(KEYS, 2, last)), true
+for i = locks + 1, #is do
+  ours = ours and is[i] and (is[i] == ARGV[3] or string.sub(is[i], 1, #ARGV[3] + 1) == ARGV[3] .. '\\n')
+end
 if ours then
-  for i = first + 1, ends, 2 do
-    if ARGV[5] == '' then redis.call('HDEL', KEYS[i], ARGV[4]) else gone[#gone + 1] = KEYS[i] end
+  for i = locks + 1, #is do
+    keep(KEYS[i + 1], ARGV[3], ARGV[8] ~= '' and others(is[i], ARGV[8]) or {}, ARGV[6])
   end
-  if ARGV[6] ~= '' then redis.call('SET', KEYS[1], ARGV[6], 'PX', ARGV[7]) end
-  if ARGV[9] ~= '' then redis.call('SET', KEYS[2], ARGV[3], 'PX', ${TRACE_LIVES}) end
-elseif redis.call('GET', KEYS[2]) ~= ARGV[3] then
+  if ARGV[7] ~= '' then redis.call('SET', KEYS[1], ARGV[7], 'PX', ARGV[5]) end
+  if ARGV[9] == '1' then redis.call('SET', KEYS[last + 1], ARGV[3], 'PX', ${TRACE_LIVES}) end
+elseif ARGV[9] == '0' or redis.call('GET', KEYS[last + 1]) ~= ARGV[3] then
   local text = redis.pcall('GET', KEYS[1])
   if not text or text.err or string.match(text, '^%d+\\n[^\\n]*\\n"([^\\n]*)"') ~= ARGV[4] then return 0 end
 end
 local freed, awaited = {}, false
-for i = 1, last - 2, 2 do
-  if is[i] == ARGV[2] then
-    freed[#freed + 1] = asked[i]
-    gone[#gone + 1] = asked[i]
-    if is[i + 1] then
-      awaited = true
-      gone[#gone + 1] = asked[i + 1]
-    end
+for i = 1, locks do
+  if is_of(is[i], ARGV[2]) then
+    freed[#freed + 1] = KEYS[i + 1]
+    awaited = awaited or is[i] ~= ARGV[2]
   end
 end
-if #gone > 0 then redis.call('DEL', unpack(gone)) end
-if awaited then announce(freed, ARGV[6] ~= '' and KEYS[1]) end
+if #freed > 0 then redis.call('DEL', unpack(freed)) end
+if awaited then announce(freed, ARGV[7] ~= '' and KEYS[1]) end
 return 1`
   }
 ).withReturnType<0 | 1>()
@@ -216,26 +221,34 @@ return 1`
  * find: they may be those of a later admission of the same saga.
  */
 export const withdraw = script(
-  ({ keys, names, request }: Entry, token: string) => [...keys, names.length, token, request.sagaId],
+  ({ keys, names, request }: Entry, token: string, lives: Lives) => [
+    ...keys.locks,
+    ...keys.ledgers,
+    names.length,
+    token,
+    markOf(request),
+    ledgerLives(lives)
+  ],
   {
-    numberOfKeys,
-    lua: `${PLACES}${ANNOUNCE}
-local passed, awaited, freed, gone = false, false, {}, {}
-for i = 3, last, 2 do
-  local token = redis.call('GET', KEYS[i])
-  if token == ARGV[2] then
+    numberOfKeys: ({ names, request }) => names.length + request.resources.length,
+    lua: `${IS_OF}${OTHERS}${KEEP}${LAST_ADMITTED}${ANNOUNCE}
+local locks = tonumber(ARGV[1])
+local passed, awaited, freed = false, false, {}
+local is = redis.call('MGET', unpack(KEYS))
+for i = 1, locks do
+  if is_of(is[i], ARGV[2]) then
     freed[#freed + 1] = KEYS[i]
-    gone[#gone + 1] = KEYS[i]
-    gone[#gone + 1] = KEYS[i + 1]
-    awaited = awaited or redis.call('EXISTS', KEYS[i + 1]) == 1
-  elseif token then
+    awaited = awaited or is[i] ~= ARGV[2]
+  elseif is[i] then
     passed = true
   end
 end
 if not passed then
-  for i = first + 1, ends, 2 do redis.call('HDEL', KEYS[i], ARGV[3]) end
+  for i = locks + 1, #KEYS do
+    if is[i] then keep(KEYS[i], last_admitted(is[i]), others(is[i], ARGV[3]), ARGV[4]) end
+  end
 end
-if #gone > 0 then redis.call('DEL', unpack(gone)) end
+if #freed > 0 then redis.call('DEL', unpack(freed)) end
 if awaited then announce(freed) end
 return 1`
   }
