@@ -16,7 +16,7 @@
  * console.log(error.reason._tag) // CircuitOpen
  * ```
  */
-import { Context, type Effect, type Stream } from "effect"
+import { Context, type Effect, type Exit, type Stream } from "effect"
 import type { CircuitBreaker } from "effect/persistence"
 
 export interface BreakerStatistics {
@@ -27,6 +27,16 @@ export interface BreakerStatistics {
   readonly rejections: number
 }
 
+export interface ProtectOptions {
+  /** Whether a typed error counts as a failure; every one does unless said. */
+  readonly isFailure?: (error: unknown) => boolean
+  /** False: a success counts as nothing. A read that works must not hide that the writes after it fail. */
+  readonly countSuccess?: boolean
+}
+
+/** Is told how a call ended; what is left to do about that, if anything. */
+export type Told = (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void> | undefined
+
 export class CircuitBreakers extends Context.Service<
   CircuitBreakers,
   {
@@ -36,12 +46,13 @@ export class CircuitBreakers extends Context.Service<
      */
     readonly protect: (
       dependency: string,
-      options?: {
-        readonly isFailure?: (error: unknown) => boolean
-        /** False: a success counts as nothing. A read that works must not hide that the writes after it fail. */
-        readonly countSuccess?: boolean
-      }
+      options?: ProtectOptions
     ) => <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CircuitBreaker.CircuitBreakerError, R>
+    /**
+     * The same without an effect around the call: where it surely may run now, whom to tell how it ended. Undefined, or
+     * not there at all: only `protect` knows.
+     */
+    readonly unhindered?: (dependency: string, options?: ProtectOptions) => Told | undefined
     readonly statistics: Effect.Effect<ReadonlyArray<BreakerStatistics>>
     /** Opens the breaker until `reset`. */
     readonly isolate: (dependency: string) => Effect.Effect<void>

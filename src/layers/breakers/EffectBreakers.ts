@@ -9,7 +9,12 @@
 import { Cause, Duration, Effect, Exit, Layer, Metric, PubSub, Scope, Stream } from "effect"
 import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import type { Redis } from "effect/persistence/Redis"
-import { type BreakerStatistics, CircuitBreakers } from "../../services/CircuitBreakers.ts"
+import {
+  type BreakerStatistics,
+  CircuitBreakers,
+  type ProtectOptions,
+  type Told
+} from "../../services/CircuitBreakers.ts"
 import { circuitBreakerState } from "../../services/Metrics.ts"
 
 export interface BreakerPolicy {
@@ -42,11 +47,6 @@ interface Circuit {
   successes: number
   failures: number
   rejections: number
-}
-
-interface ProtectOptions {
-  readonly isFailure?: (error: unknown) => boolean
-  readonly countSuccess?: boolean
 }
 
 const stateNumber = { Closed: 0, Open: 1, HalfOpen: 2 } as const
@@ -154,23 +154,20 @@ const make = Effect.fnUntraced(function* (
   }
 
   /** Closed, without a failure behind it: only a failure, or what follows one, is news to the breaker. */
-  const unhindered = <A, E, R>(
-    dependency: string,
-    circuit: Circuit,
-    options: ProtectOptions | undefined,
-    effect: Effect.Effect<A, E, R>
-  ): Effect.Effect<A, E, R> => {
+  const unhindered = (dependency: string, circuit: Circuit, options: ProtectOptions | undefined): Told => {
     const key = keyOf(dependency, circuit)
-    return Effect.onExit(effect, (exit) => {
+    return (exit) => {
       const outcome = outcomeOf(circuit, options, exit)
-      if (circuit.clean || outcome === CircuitBreaker.ignored || key !== keyOf(dependency, circuit)) return Effect.void
+      if (circuit.clean || outcome === CircuitBreaker.ignored || key !== keyOf(dependency, circuit)) return undefined
       return Effect.flatMap(
         Effect.orElseSucceed(circuit.breaker.state(key), () => undefined),
         (state) =>
           // One that began before the breaker opened must not be taken for its probe.
-          state?._tag === "Closed" ? Effect.exit(admitted(dependency, circuit, exit, () => outcome)) : Effect.void
+          state?._tag === "Closed"
+            ? Effect.asVoid(Effect.exit(admitted(dependency, circuit, exit, () => outcome)))
+            : Effect.void
       )
-    })
+    }
   }
 
   const protectWith = <A, E, R>(
@@ -184,9 +181,11 @@ const make = Effect.fnUntraced(function* (
       const reason = new CircuitBreaker.CircuitOpen({ key: dependency, retryAfter: circuit.openFor })
       return Effect.fail(new CircuitBreaker.CircuitBreakerError({ reason }))
     }
-    return circuit.clean
-      ? unhindered(dependency, circuit, options, effect)
-      : admitted(dependency, circuit, effect, (exit) => outcomeOf(circuit, options, exit))
+    if (circuit.clean) {
+      const tell = unhindered(dependency, circuit, options)
+      return Effect.onExit(effect, (exit) => tell(exit) ?? Effect.void)
+    }
+    return admitted(dependency, circuit, effect, (exit) => outcomeOf(circuit, options, exit))
   }
 
   const stateOf = (dependency: string, circuit: Circuit): Effect.Effect<CircuitBreaker.State> =>
@@ -207,6 +206,10 @@ const make = Effect.fnUntraced(function* (
           ? Effect.flatMap(open(dependency), (opened) => protectWith(dependency, opened, options, effect))
           : protectWith(dependency, circuit, options, effect)
       }),
+    unhindered: (dependency, options) => {
+      const circuit = circuits.get(dependency)
+      return circuit?.clean === true && !circuit.isolated ? unhindered(dependency, circuit, options) : undefined
+    },
     statistics: Effect.suspend(() =>
       Effect.forEach(circuits, ([dependency, circuit]) =>
         Effect.map(
@@ -255,6 +258,7 @@ export const layerRedis = (policies: BreakerPolicies = {}): Layer.Layer<CircuitB
 /** With breakers switched off: everything passes. */
 export const layerOff: Layer.Layer<CircuitBreakers> = Layer.succeed(CircuitBreakers, {
   protect: () => (effect) => effect,
+  unhindered: () => () => undefined,
   statistics: Effect.succeed([]),
   isolate: () => Effect.void,
   reset: () => Effect.void,

@@ -1,11 +1,14 @@
 /** One call of a step, outside in: retry, circuit breaker, timeout, the step's own effect. */
-import { Clock, Context, Duration, Effect, Exit, Option, Pull, References, Schedule } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Exit, Option, Pull, References, Schedule } from "effect"
 import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
 import { StepTimeout } from "../../schema/SagaError.ts"
+import type { ProtectOptions, Told } from "../../services/CircuitBreakers.ts"
 import { SagaRun } from "../../services/SagaRun.ts"
 import type { Erased, StepDefinition } from "./Definition.ts"
 import { type Root, refusedFloor } from "./Frame.ts"
-import { stoppable } from "./Stoppable.ts"
+import { type Course, stoppable } from "./Stoppable.ts"
+
+type Ended = Exit.Exit<unknown, unknown>
 
 export interface Attempt {
   readonly root: Root
@@ -17,7 +20,7 @@ export interface Attempt {
   /** `prepare` reads what `execute` will replace: its success tells the breaker nothing of the writes. */
   readonly kind: "prepare" | "execute" | "compensate"
   /** Sees the exit of each attempt that really ran: a breaker's rejection is none. */
-  readonly observe: ((exit: Exit.Exit<unknown, unknown>) => void) | undefined
+  readonly observe: ((exit: Ended) => void) | undefined
 }
 
 /** An open breaker is not retried; contention for the probe of a half-open one is. A refusal by a floor is final. */
@@ -36,24 +39,37 @@ const within = (context: Context.Context<never>, { call, kind, root, step }: Att
   return Context.add(Context.add(context, SagaRun, run), References.CurrentLogAnnotations, annotations)
 }
 
-const once = (attempt: Attempt, context: Context.Context<never>): Erased => {
-  const { call, effect, kind, limit, observe, root, step } = attempt
+/** In a fiber of its own, within its time limit. */
+const timed = (attempt: Attempt, context: Context.Context<never>, course: Course): Erased => {
+  const { call, effect, kind, limit, root, step } = attempt
   const probed =
     root.probe === undefined ? effect : root.probe({ sagaId: root.sagaId, step: step.name, call, kind }, effect)
-  const timed = stoppable(
+  return stoppable(
     probed,
     within(context, attempt),
     (stop) =>
       root.deadlines(Duration.toMillis(limit), () =>
         stop(Exit.fail(new StepTimeout({ step: step.name, after: limit })))
       ),
-    observe
+    course
   )
-  if (step.dependency === undefined) return timed
-  return root.breakers.protect(step.dependency, {
-    isFailure: (error) => error instanceof StepTimeout || step.isTransient(error),
-    countSuccess: kind !== "prepare"
-  })(timed)
+}
+
+const protection = ({ kind, step }: Attempt): ProtectOptions => ({
+  isFailure: (error) => error instanceof StepTimeout || step.isTransient(error),
+  countSuccess: kind !== "prepare"
+})
+
+const once = (attempt: Attempt, context: Context.Context<never>): Erased => {
+  const { observe, root, step } = attempt
+  const call = timed(attempt, context, {
+    then: (exit) => {
+      observe?.(exit)
+      return exit
+    },
+    abandoned: observe
+  })
+  return step.dependency === undefined ? call : root.breakers.protect(step.dependency, protection(attempt))(call)
 }
 
 /** The original error survives when the schedule ends: the last attempt's. */
@@ -82,10 +98,55 @@ const again = Effect.fnUntraced(function* (attempt: Attempt, first: unknown): Ef
 
 const trying = (attempt: Attempt): Erased => Effect.withFiber(({ context }) => once(attempt, context))
 
-/** The attempts of one call; fails with the last attempt's own error. */
-export const attempts = (attempt: Attempt): Erased =>
+const isFinal = ({ root, step }: Attempt, exit: Ended): boolean => {
+  if (exit._tag === "Success" || !root.settings.retries) return true
+  const error = Cause.findErrorOption(exit.cause)
+  return Option.isNone(error) || !isRetryable(step, error.value)
+}
+
+const retrying = (attempt: Attempt, tried: Erased): Erased =>
   attempt.root.settings.retries
-    ? Effect.catch(trying(attempt), (error) =>
-        isRetryable(attempt.step, error) ? again(attempt, error) : Effect.fail(error)
-      )
-    : trying(attempt)
+    ? Effect.catch(tried, (error) => (isRetryable(attempt.step, error) ? again(attempt, error) : Effect.fail(error)))
+    : tried
+
+/** The bounds of all attempts of one call: `begin` tells, in the turn in which they start, if they may; then surely `ended`. */
+export interface Bounds {
+  readonly begin: () => boolean
+  readonly ended: (exit: Ended) => void
+}
+
+export const bounded = ({ begin, ended }: Bounds, effect: Erased): Erased =>
+  Effect.onExit(
+    Effect.suspend(() => (begin() ? effect : Effect.interrupt)),
+    (exit) => Effect.sync(() => ended(exit))
+  )
+
+const nobody: Bounds = { begin: () => true, ended: () => {} }
+const passing: Told = () => undefined
+
+/**
+ * The attempts of one call; fails with the last attempt's own error. Where the breaker lets the first run, no effect is
+ * made around it: mostly it succeeds.
+ */
+export const attempts = (attempt: Attempt, bounds: Bounds = nobody): Erased =>
+  Effect.withFiber(({ context }) => {
+    const { observe, root, step } = attempt
+    const tell =
+      step.dependency === undefined ? passing : root.breakers.unhindered?.(step.dependency, protection(attempt))
+    if (tell === undefined) return bounded(bounds, retrying(attempt, once(attempt, context)))
+    return timed(attempt, context, {
+      begin: bounds.begin,
+      then: (exit) => {
+        observe?.(exit)
+        const left = tell(exit)
+        if (left !== undefined) return bounded(bounds, retrying(attempt, Effect.andThen(left, exit)))
+        if (!isFinal(attempt, exit)) return bounded(bounds, retrying(attempt, exit))
+        bounds.ended(exit)
+        return exit
+      },
+      abandoned: (exit) => {
+        observe?.(exit)
+        bounds.ended(exit._tag === "Failure" && Cause.hasInterrupts(exit.cause) ? exit : Exit.interrupt())
+      }
+    })
+  })

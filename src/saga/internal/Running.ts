@@ -1,7 +1,7 @@
 /** Calling a step: the saga that runs in the fiber keeps the books of it. */
 import { Cause, Context, Effect, type Exit, type Fiber, Option } from "effect"
 import { StepTimeout } from "../../schema/SagaError.ts"
-import { type Attempt, attempts } from "./Attempts.ts"
+import { type Attempt, attempts, type Bounds, bounded } from "./Attempts.ts"
 import type { Definition, Erased, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
 import {
   type Call,
@@ -16,7 +16,7 @@ import { leave, whenIdle } from "./Idle.ts"
 import { intend, intent, noteDone, noteFailed, opened, pivot } from "./Intent.ts"
 import { park } from "./Park.ts"
 import { recall } from "./Replay.ts"
-import { spannedCall } from "./Spans.ts"
+import { isTraced, spannedCall } from "./Spans.ts"
 import { undo } from "./Undo.ts"
 
 /** The saga, or nested saga, whose `run` this fiber is in. */
@@ -83,8 +83,27 @@ const callUndoable = (
     failure: undefined,
     finished: undefined
   }
-  frame.calls.push(call)
-  root.running.set(call.number, fiber)
+  const bounds: Bounds = {
+    begin: () => {
+      if (root.running.has(call.number)) return true
+      // Undoing may have begun since it was called, if its fiber has yielded.
+      if (root.closed || root.aborted !== undefined) return false
+      frame.calls.push(call)
+      root.running.set(call.number, fiber)
+      return true
+    },
+    ended: (exit) => {
+      if (!root.running.has(call.number)) return
+      if (exit._tag === "Success") {
+        call.output = Option.some(exit.value)
+        noteDone(root, call, exit.value)
+      } else {
+        call.failure = exit.cause
+        noteFailed(root, call, !call.touched)
+      }
+      leave(root, call.number)
+    }
+  }
   const observe = (exit: Exit.Exit<unknown, unknown>) => {
     call.attempts++
     if (exit._tag === "Success" || !provesUntouched(definition, exit.cause)) call.touched = true
@@ -99,19 +118,19 @@ const callUndoable = (
     effect,
     observe: kind === "execute" ? observe : undefined
   })
-  const attempted = attempts(
-    attempt(
-      "execute",
-      Effect.suspend(() => definition.execute(input, call.before))
-    )
+  const executing = attempt(
+    "execute",
+    Effect.suspend(() => definition.execute(input, call.before))
   )
+  const prepare = begun.again ? undefined : definition.prepare
+  if (prepare === undefined && !root.books.keeps && !isTraced(fiber.context)) return attempts(executing, bounds)
+  const attempted = attempts(executing)
   const execute = root.books.keeps
     ? Effect.andThen(
         Effect.suspend(() => intend(root, intent(frame, definition, call.number, input, call.before))),
         attempted
       )
     : attempted
-  const prepare = begun.again ? undefined : definition.prepare
   const whole =
     prepare === undefined
       ? execute
@@ -124,17 +143,7 @@ const callUndoable = (
           ),
           execute
         )
-  return Effect.onExit(spannedCall(whole, fiber, root, "step", call), (exit) => {
-    if (exit._tag === "Success") {
-      call.output = Option.some(exit.value)
-      noteDone(root, call, exit.value)
-    } else {
-      call.failure = exit.cause
-      noteFailed(root, call, !call.touched)
-    }
-    leave(root, call.number)
-    return Effect.void
-  })
+  return bounded(bounds, spannedCall(whole, fiber, root, "step", call))
 }
 
 /** What it reads must not be what an unfinished saga left: that one is settled before. */

@@ -14,15 +14,16 @@ export const spanOf = <R>(spanned: Context.Context<never>, context: Context.Cont
     : Context.add(context, Tracer.ParentSpan, span)
 }
 
+export const isTraced = (context: Context.Context<never>): boolean =>
+  Context.getOrUndefined(context, Provided) !== undefined
+
 export const spanned = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   context: Context.Context<never>,
   name: string,
   attributes: () => Record<string, unknown>
 ): Effect.Effect<A, E, R | Exclude<R, Tracer.ParentSpan>> =>
-  Context.getOrUndefined(context, Provided) === undefined
-    ? effect
-    : Effect.withSpan(effect, name, { captureStackTrace: false, attributes: attributes() })
+  isTraced(context) ? Effect.withSpan(effect, name, { captureStackTrace: false, attributes: attributes() }) : effect
 
 export const spannedCall = (
   effect: Erased,
