@@ -63,7 +63,7 @@ const protection = ({ kind, step }: Attempt): ProtectOptions => ({
 const once = (attempt: Attempt, context: Context.Context<never>): Erased => {
   const { observe, root, step } = attempt
   const call = timed(attempt, context, {
-    then: (exit) => {
+    onward: (exit) => {
       observe?.(exit)
       return exit
     },
@@ -136,7 +136,7 @@ export const attempts = (attempt: Attempt, bounds: Bounds = nobody): Erased =>
     if (tell === undefined) return bounded(bounds, retrying(attempt, once(attempt, context)))
     return timed(attempt, context, {
       begin: bounds.begin,
-      then: (exit) => {
+      onward: (exit) => {
         observe?.(exit)
         const left = tell(exit)
         if (left !== undefined) return bounded(bounds, retrying(attempt, Effect.andThen(left, exit)))

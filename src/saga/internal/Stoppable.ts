@@ -9,12 +9,12 @@ export interface Course {
   /** In the turn in which it starts: whether it may. */
   readonly begin?: () => boolean
   /** It has ended, with this; what is to be gone on with. */
-  readonly then: (exit: Ended) => Erased
+  readonly onward: (exit: Ended) => Erased
   /** Whoever waited was interrupted, and it has ended with this. */
   readonly abandoned?: ((exit: Ended) => void) | undefined
 }
 
-const plain: Course = { then: (exit) => exit }
+const plain: Course = { onward: (exit) => exit }
 
 /**
  * Runs the effect with that context. Only what does not end at once is watched: `watch` is given how to stop it and with
@@ -31,7 +31,7 @@ export const stoppable = (
     const fiber = Effect.runForkWith(context)(effect)
     const ended = fiber.pollUnsafe()
     if (ended !== undefined) {
-      const next = course.then(ended)
+      const next = course.onward(ended)
       if (Exit.isExit(next)) return resume(next)
       // In this turn the fiber might yield before it comes to what is next, and be interrupted in between.
       queueMicrotask(() => resume(next))
@@ -47,7 +47,7 @@ export const stoppable = (
       ignore()
       const end = stopped ?? exit
       if (isAbandoned) course.abandoned?.(end)
-      else resume(course.then(end))
+      else resume(course.onward(end))
     })
     return Effect.suspend(() => {
       isAbandoned = true
