@@ -1,5 +1,6 @@
 /** What errors say, and how keys, hashes and payloads are made. */
 import { assert, describe, it } from "@effect/vitest"
+import canonicalize from "canonicalize"
 import { Duration } from "effect"
 import {
   CompensationError,
@@ -23,6 +24,7 @@ import {
   SagaTimeout,
   StepTimeout
 } from "effect-saga"
+import fc from "fast-check"
 import { canonicalJson } from "../src/schema/CanonicalJson.ts"
 import { bucket, derivedUuid } from "../src/schema/Digest.ts"
 import { invalidKey } from "../src/schema/IdempotencyKey.ts"
@@ -85,6 +87,42 @@ describe("canonical JSON", () => {
     for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, "\ud800", cycle, 1n]) {
       assert.instanceOf(canonicalJson(bad), IdempotencyError, String(typeof bad))
     }
+  })
+})
+
+describe("the canonical form", () => {
+  const text = fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("__proto__", "toJSON", "10", "9", "a", "\ud800"))
+  const { value } = fc.letrec((tie) => ({
+    value: fc.oneof(
+      { maxDepth: 4 },
+      text,
+      fc.double(),
+      fc.integer(),
+      fc.constantFrom(null, true, false, undefined, -0, new Date(0), new Map()),
+      fc.array(tie("value"), { maxLength: 4 }),
+      fc.dictionary(text, tie("value"), { maxKeys: 5 })
+    )
+  }))
+
+  it("is that of the library, whatever the value", () => {
+    const ofLibrary = (one: unknown) => {
+      try {
+        return canonicalize(one) ?? "null"
+      } catch {
+        return "none"
+      }
+    }
+    const ours = (one: unknown) => {
+      const form = canonicalJson(one)
+      return typeof form === "string" ? form : "none"
+    }
+    fc.assert(
+      fc.property(value, (one) => assert.strictEqual(ours(one), ofLibrary(one))),
+      { numRuns: 3000 }
+    )
+    const deep = (depth: number): unknown => (depth === 0 ? 1 : { b: [deep(depth - 1)], a: 0 })
+    assert.strictEqual(ours(deep(200)), ofLibrary(deep(200)))
+    assert.strictEqual(ours(Array(2)), "[null,null]")
   })
 })
 

@@ -13,8 +13,13 @@ export const wanted = (request: IdempotencyRequest): string =>
   request.derived ? request.key : `idempotency-key:${scopedKey(request)}`
 
 /** A caller's key too, so that two payloads under one key never run at once; in the order in which they are taken. */
-export const locked = (request: IdempotencyRequest, what = wanted(request)): ReadonlyArray<string> =>
-  request.derived || request.resources.length === 0 ? request.resources : request.resources.concat(what).sort()
+export const locked = (request: IdempotencyRequest, what = wanted(request)): ReadonlyArray<string> => {
+  const { derived, resources } = request
+  const [one] = resources
+  if (derived || one === undefined) return resources
+  if (resources.length > 1) return [...resources, what].sort()
+  return one < what ? [one, what] : [what, one]
+}
 
 /**
  * The store does not answer. The saga has still succeeded as long as its lease cannot have passed to another; it is

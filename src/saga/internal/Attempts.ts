@@ -10,6 +10,11 @@ import { type Course, stoppable } from "./Stoppable.ts"
 
 type Ended = Exit.Exit<unknown, unknown>
 
+export interface Observer {
+  /** Sees the exit of each attempt that really ran: a breaker's rejection is none. */
+  readonly tried: (exit: Ended) => void
+}
+
 export interface Attempt {
   readonly root: Root
   readonly step: StepDefinition
@@ -19,8 +24,7 @@ export interface Attempt {
   readonly effect: Erased
   /** `prepare` reads what `execute` will replace: its success tells the breaker nothing of the writes. */
   readonly kind: "prepare" | "execute" | "compensate"
-  /** Sees the exit of each attempt that really ran: a breaker's rejection is none. */
-  readonly observe: ((exit: Ended) => void) | undefined
+  readonly observer: Observer | undefined
 }
 
 /** An open breaker is not retried; contention for the probe of a half-open one is. A refusal by a floor is final. */
@@ -61,13 +65,13 @@ const protection = ({ kind, step }: Attempt): ProtectOptions => ({
 })
 
 const once = (attempt: Attempt, context: Context.Context<never>): Erased => {
-  const { observe, root, step } = attempt
+  const { observer, root, step } = attempt
   const call = timed(attempt, context, {
     onward: (exit) => {
-      observe?.(exit)
+      observer?.tried(exit)
       return exit
     },
-    abandoned: observe
+    abandoned: (exit) => observer?.tried(exit)
   })
   return step.dependency === undefined ? call : root.breakers.protect(step.dependency, protection(attempt))(call)
 }
@@ -115,38 +119,56 @@ export interface Bounds {
   readonly ended: (exit: Ended) => void
 }
 
-export const bounded = ({ begin, ended }: Bounds, effect: Erased): Erased =>
+export const bounded = (bounds: Bounds, effect: Erased): Erased =>
   Effect.onExit(
-    Effect.suspend(() => (begin() ? effect : Effect.interrupt)),
-    (exit) => Effect.sync(() => ended(exit))
+    Effect.suspend(() => (bounds.begin() ? effect : Effect.interrupt)),
+    (exit) => Effect.sync(() => bounds.ended(exit))
   )
+
+/** The first attempt where the breaker surely lets it run: no effect is made around it, since mostly it succeeds. */
+class First implements Course {
+  private readonly attempt: Attempt
+  private readonly bounds: Bounds
+  private readonly tell: Told
+
+  constructor(attempt: Attempt, bounds: Bounds, tell: Told) {
+    this.attempt = attempt
+    this.bounds = bounds
+    this.tell = tell
+  }
+
+  begin() {
+    return this.bounds.begin()
+  }
+
+  onward(exit: Ended) {
+    const { attempt, bounds } = this
+    attempt.observer?.tried(exit)
+    const left = this.tell(exit)
+    if (left !== undefined) return bounded(bounds, retrying(attempt, Effect.andThen(left, exit)))
+    if (!isFinal(attempt, exit)) return bounded(bounds, retrying(attempt, exit))
+    bounds.ended(exit)
+    return exit
+  }
+
+  abandoned(exit: Ended) {
+    this.attempt.observer?.tried(exit)
+    this.bounds.ended(exit._tag === "Failure" && Cause.hasInterrupts(exit.cause) ? exit : Exit.interrupt())
+  }
+}
 
 const nobody: Bounds = { begin: () => true, ended: () => {} }
 const passing: Told = () => undefined
 
-/**
- * The attempts of one call; fails with the last attempt's own error. Where the breaker lets the first run, no effect is
- * made around it: mostly it succeeds.
- */
-export const attempts = (attempt: Attempt, bounds: Bounds = nobody): Erased =>
-  Effect.withFiber(({ context }) => {
-    const { observe, root, step } = attempt
-    const tell =
-      step.dependency === undefined ? passing : root.breakers.unhindered?.(step.dependency, protection(attempt))
-    if (tell === undefined) return bounded(bounds, retrying(attempt, once(attempt, context)))
-    return timed(attempt, context, {
-      begin: bounds.begin,
-      onward: (exit) => {
-        observe?.(exit)
-        const left = tell(exit)
-        if (left !== undefined) return bounded(bounds, retrying(attempt, Effect.andThen(left, exit)))
-        if (!isFinal(attempt, exit)) return bounded(bounds, retrying(attempt, exit))
-        bounds.ended(exit)
-        return exit
-      },
-      abandoned: (exit) => {
-        observe?.(exit)
-        bounds.ended(exit._tag === "Failure" && Cause.hasInterrupts(exit.cause) ? exit : Exit.interrupt())
-      }
-    })
-  })
+/** The attempts of one call, in this context; fails with the last attempt's own error. */
+export const attemptsIn = (context: Context.Context<never>, attempt: Attempt, bounds: Bounds): Erased => {
+  const { root, step } = attempt
+  const tell =
+    step.dependency === undefined ? passing : root.breakers.unhindered?.(step.dependency, protection(attempt))
+  return tell === undefined
+    ? bounded(bounds, retrying(attempt, once(attempt, context)))
+    : timed(attempt, context, new First(attempt, bounds, tell))
+}
+
+export const attempts = (attempt: Attempt): Erased =>
+  Effect.withFiber(({ context }) => attemptsIn(context, attempt, nobody))

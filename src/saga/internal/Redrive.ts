@@ -190,7 +190,7 @@ const retriable =
           limit: step.timeout ?? root.settings.stepTimeout,
           retry: root.settings.stepRetry,
           effect: Effect.suspend(() => step.execute(input)),
-          observe: undefined
+          observer: undefined
         }),
         "done"
       )

@@ -1,7 +1,8 @@
 /** Calling a step: the saga that runs in the fiber keeps the books of it. */
-import { Cause, Context, Effect, type Exit, type Fiber, Option } from "effect"
+import { Cause, Context, Effect, type Fiber, Option } from "effect"
 import { StepTimeout } from "../../schema/SagaError.ts"
-import { type Attempt, attempts, type Bounds, bounded } from "./Attempts.ts"
+import { type Attempt, attempts, attemptsIn, bounded } from "./Attempts.ts"
+import { type Begun, Calling } from "./Calling.ts"
 import type { Definition, Erased, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
 import {
   type Call,
@@ -12,7 +13,7 @@ import {
   type Root,
   refusedFloor
 } from "./Frame.ts"
-import { leave, whenIdle } from "./Idle.ts"
+import { whenIdle } from "./Idle.ts"
 import { intend, intent, noteDone, noteFailed, opened, pivot } from "./Intent.ts"
 import { park } from "./Park.ts"
 import { recall } from "./Replay.ts"
@@ -42,11 +43,7 @@ export const callStep = (definition: Definition, input: unknown): Erased =>
   })
 
 /** Its number, and what an earlier process knew of it: how it ended, or its before-image; or the end of this run. */
-const begin = (
-  frame: Frame,
-  definition: Definition,
-  input: unknown
-): { readonly call: number; readonly again: boolean; readonly before: unknown } | Erased => {
+const begin = (frame: Frame, definition: Definition, input: unknown): Begun | Erased => {
   const root = frame.root
   const known = recall(root.replay, frame.path + definition.name, definition, input)
   switch (known._tag) {
@@ -71,43 +68,7 @@ const callUndoable = (
   const root = frame.root
   const begun = begin(frame, definition, input)
   if (Effect.isEffect(begun)) return begun
-  const call: Call = {
-    number: begun.call,
-    path: frame.path + definition.name,
-    definition,
-    input,
-    before: begun.before,
-    output: Option.none(),
-    touched: false,
-    attempts: 0,
-    failure: undefined,
-    finished: undefined
-  }
-  const bounds: Bounds = {
-    begin: () => {
-      if (root.running.has(call.number)) return true
-      // Undoing may have begun since it was called, if its fiber has yielded.
-      if (root.closed || root.aborted !== undefined) return false
-      frame.calls.push(call)
-      root.running.set(call.number, fiber)
-      return true
-    },
-    ended: (exit) => {
-      if (!root.running.has(call.number)) return
-      if (exit._tag === "Success") {
-        call.output = Option.some(exit.value)
-        noteDone(root, call, exit.value)
-      } else {
-        call.failure = exit.cause
-        noteFailed(root, call, !call.touched)
-      }
-      leave(root, call.number)
-    }
-  }
-  const observe = (exit: Exit.Exit<unknown, unknown>) => {
-    call.attempts++
-    if (exit._tag === "Success" || !provesUntouched(definition, exit.cause)) call.touched = true
-  }
+  const call = new Calling(frame, fiber, definition, input, begun)
   const attempt = (kind: "prepare" | "execute", effect: Erased): Attempt => ({
     root,
     step: definition,
@@ -116,14 +77,16 @@ const callUndoable = (
     limit: definition.timeout ?? root.settings.stepTimeout,
     retry: definition.retry ?? root.settings.stepRetry,
     effect,
-    observe: kind === "execute" ? observe : undefined
+    observer: kind === "execute" ? call : undefined
   })
   const executing = attempt(
     "execute",
     Effect.suspend(() => definition.execute(input, call.before))
   )
   const prepare = begun.again ? undefined : definition.prepare
-  if (prepare === undefined && !root.books.keeps && !isTraced(fiber.context)) return attempts(executing, bounds)
+  if (prepare === undefined && !root.books.keeps && !isTraced(fiber.context)) {
+    return attemptsIn(fiber.context, executing, call)
+  }
   const attempted = attempts(executing)
   const execute = root.books.keeps
     ? Effect.andThen(
@@ -143,7 +106,7 @@ const callUndoable = (
           ),
           execute
         )
-  return bounded(bounds, spannedCall(whole, fiber, root, "step", call))
+  return bounded(call, spannedCall(whole, fiber, root, "step", call))
 }
 
 /** What it reads must not be what an unfinished saga left: that one is settled before. */
@@ -153,14 +116,6 @@ const prepared = (call: Call, root: Root, reading: Attempt, execute: Erased): Er
     call.before = before
     return execute
   })
-}
-
-/** A typed error that says so, or a refusal by the store's floor; interruption, defects and timeouts prove nothing. */
-const provesUntouched = (step: UndoableStep, cause: Cause.Cause<unknown>): boolean => {
-  const error = Cause.findErrorOption(cause)
-  if (Option.isNone(error) || Cause.hasDies(cause) || Cause.hasInterrupts(cause)) return false
-  if (refusedFloor(error.value) !== undefined) return true
-  return !(error.value instanceof StepTimeout) && step.notApplied(error.value)
 }
 
 /** Exhausted or interrupted, it is parked and the saga goes on; refused by a higher floor, it is superseded. */
@@ -188,7 +143,7 @@ const callRetriable = (
         limit: step.timeout ?? root.settings.stepTimeout,
         retry: step.retry ?? root.settings.stepRetry,
         effect: Effect.suspend(() => step.execute(input)),
-        observe: undefined
+        observer: undefined
       })
     })
     const start = Effect.andThen(

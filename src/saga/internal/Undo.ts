@@ -59,7 +59,7 @@ export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): E
     limit: root.settings.compensationTimeout,
     retry: root.settings.compensationRetry,
     effect: Effect.suspend(() => step.compensate(call.input, { before: call.before, output: call.output, cause })),
-    observe: undefined
+    observer: undefined
   })
   const settled = Effect.catch(compensate, (error): Erased => {
     const floor = refusedFloor(error)

@@ -1,0 +1,82 @@
+/** A call of a step that can be undone, while it runs: what is written down of it as it begins, tries and ends. */
+import { Cause, type Exit, type Fiber, Option } from "effect"
+import { StepTimeout } from "../../schema/SagaError.ts"
+import type { Bounds, Observer } from "./Attempts.ts"
+import type { UndoableStep } from "./Definition.ts"
+import { type Call, type Frame, refusedFloor } from "./Frame.ts"
+import { leave } from "./Idle.ts"
+import { noteDone, noteFailed } from "./Intent.ts"
+
+/** Its number, and what an earlier process knew of it. */
+export interface Begun {
+  readonly call: number
+  readonly again: boolean
+  readonly before: unknown
+}
+
+export class Calling implements Call, Bounds, Observer {
+  readonly number: number
+  readonly path: string
+  readonly definition: UndoableStep
+  readonly input: unknown
+  before: unknown
+  output: Option.Option<unknown> = Option.none()
+  touched = false
+  attempts = 0
+  failure: Cause.Cause<unknown> | undefined = undefined
+  finished: number | undefined = undefined
+  private readonly frame: Frame
+  private readonly fiber: Fiber.Fiber<unknown, unknown>
+
+  constructor(
+    frame: Frame,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    definition: UndoableStep,
+    input: unknown,
+    begun: Begun
+  ) {
+    this.number = begun.call
+    this.path = frame.path + definition.name
+    this.definition = definition
+    this.input = input
+    this.before = begun.before
+    this.frame = frame
+    this.fiber = fiber
+  }
+
+  begin(): boolean {
+    const { calls, root } = this.frame
+    if (root.running.has(this.number)) return true
+    // Undoing may have begun since it was called, if its fiber has yielded.
+    if (root.closed || root.aborted !== undefined) return false
+    calls.push(this)
+    root.running.set(this.number, this.fiber)
+    return true
+  }
+
+  tried(exit: Exit.Exit<unknown, unknown>): void {
+    this.attempts++
+    if (exit._tag === "Success" || !provesUntouched(this.definition, exit.cause)) this.touched = true
+  }
+
+  ended(exit: Exit.Exit<unknown, unknown>): void {
+    const { root } = this.frame
+    if (!root.running.has(this.number)) return
+    if (exit._tag === "Success") {
+      this.output = Option.some(exit.value)
+      noteDone(root, this, exit.value)
+    } else {
+      this.failure = exit.cause
+      noteFailed(root, this, !this.touched)
+    }
+    leave(root, this.number)
+  }
+}
+
+/** A typed error that says so, or a refusal by the store's floor; interruption, defects and timeouts prove nothing. */
+const provesUntouched = (step: UndoableStep, cause: Cause.Cause<unknown>): boolean => {
+  const error = Cause.findErrorOption(cause)
+  if (Option.isNone(error) || Cause.hasDies(cause) || Cause.hasInterrupts(cause)) return false
+  if (refusedFloor(error.value) !== undefined) return true
+  return !(error.value instanceof StepTimeout) && step.notApplied(error.value)
+}
