@@ -17,12 +17,26 @@ export const jsonCodec = (schema: Schema.Constraint): JsonCodec => {
   return codec
 }
 
+type Coding = (value: unknown) => Exit.Exit<unknown, Schema.SchemaError>
+
+/** What encodes by a codec, or decodes, is made once for each. */
+const perCodec = (make: (codec: JsonCodec) => Coding) => {
+  const made = new WeakMap<JsonCodec, Coding>()
+  return (codec: JsonCodec): Coding => {
+    const known = made.get(codec) ?? make(codec)
+    made.set(codec, known)
+    return known
+  }
+}
+export const encoderOf = perCodec((codec) => Schema.encodeUnknownExit(codec))
+export const decoderOf = perCodec((codec) => Schema.decodeUnknownExit(codec))
+
 /** `undefined` (a step without output) is `null`. */
 export const encodeJson = (schema: Schema.Constraint, value: unknown): Exit.Exit<unknown, Schema.SchemaError> =>
-  Exit.map(Schema.encodeUnknownExit(jsonCodec(schema))(value), (json) => json ?? null)
+  Exit.map(encoderOf(jsonCodec(schema))(value), (json) => json ?? null)
 
 export const decodeJson = (schema: Schema.Constraint, json: unknown): Exit.Exit<unknown, Schema.SchemaError> =>
-  Schema.decodeUnknownExit(jsonCodec(schema))(json)
+  decoderOf(jsonCodec(schema))(json)
 
 /** What is left of a value that its schema cannot encode: it must not be lost for that. */
 export const encodeOrText = (schema: Schema.Constraint, value: unknown): unknown => {

@@ -1,5 +1,5 @@
 /** What identifies one request: its key, its fingerprint, its resources; and the text of its recorded result. */
-import { Context, type Duration, Effect, Exit, Schema } from "effect"
+import { Context, type Duration, Effect, Exit } from "effect"
 import { canonicalJson } from "../../schema/CanonicalJson.ts"
 import { sha256 } from "../../schema/Digest.ts"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
@@ -8,7 +8,7 @@ import { InvalidPayload } from "../../schema/SagaError.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import { Ids } from "../../services/Ids.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
-import { type JsonCodec, problemOf } from "./Codec.ts"
+import { decoderOf, encoderOf, type JsonCodec, problemOf } from "./Codec.ts"
 import type { Definition, Erased } from "./Definition.ts"
 
 /** A saga with its types erased. */
@@ -41,7 +41,7 @@ export const makeRequest = (
 ): Effect.Effect<Request, InvalidPayload | IdempotencyError> => {
   const invalid = callersKey === undefined ? undefined : invalidKey(callersKey)
   if (invalid !== undefined) return Effect.fail(invalid)
-  const encoded = Schema.encodeUnknownExit(saga.payload)(payload)
+  const encoded = encoderOf(saga.payload)(payload)
   if (Exit.isFailure(encoded)) {
     return Effect.fail(new InvalidPayload({ saga: saga.name, problem: problemOf(encoded) }))
   }
@@ -69,7 +69,7 @@ export const endingText = (
   kind: "ok" | "err",
   value: unknown
 ): string | undefined => {
-  const encoded = Schema.encodeUnknownExit(kind === "ok" ? saga.success : saga.error)(value)
+  const encoded = encoderOf(kind === "ok" ? saga.success : saga.error)(value)
   if (Exit.isFailure(encoded)) return undefined
   try {
     return JSON.stringify({ id: sagaId, [kind]: encoded.value ?? null })
@@ -96,7 +96,7 @@ export const readRecord = (saga: SagaDefinition, text: string): Recorded => {
   const stored = parsed(text)
   if (!isStored(stored)) return { _tag: "Unreadable", problem: "it is not what a saga records" }
   const failed = "err" in stored
-  const decoded = Schema.decodeUnknownExit(failed ? saga.error : saga.success)(stored.ok ?? stored.err ?? null)
+  const decoded = decoderOf(failed ? saga.error : saga.success)(stored.ok ?? stored.err ?? null)
   if (Exit.isFailure(decoded)) return { _tag: "Unreadable", problem: problemOf(decoded) }
   return failed
     ? { _tag: "Failure", sagaId: stored.id, error: decoded.value }
