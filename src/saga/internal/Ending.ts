@@ -103,13 +103,14 @@ export const endFailure = Effect.fnUntraced(function* (
 ): Effect.fn.Return<never, unknown> {
   const { admission, request, saga } = entry
   const { root } = frame
-  if (!(yield* isOursToEnd(root, cause))) return yield* Effect.failCause(cause)
+  const { keeps } = root.books
+  if (keeps && !(yield* isOursToEnd(root, cause))) return yield* Effect.failCause(cause)
   const failures = root.pivoted
     ? [yield* parkForward(frame, saga.payload, entry.payload, outcomesOf(frame, [], cause), cause)]
     : yield* undo(frame, cause)
   const all = [...root.failures, ...failures]
   const outcome = all.length === 0 ? "undone" : "parked"
-  yield* closeBooks(root, { outcome, result: null }, all.length > 0 || root.parked.length > 0)
+  if (keeps) yield* closeBooks(root, { outcome, result: null }, all.length > 0 || root.parked.length > 0)
   yield* Effect.catch(admission.commit(failureEnding(saga, root, cause, all)), (error) =>
     Effect.logWarning("the end of a failed saga could not be stored", error)
   )
@@ -127,7 +128,6 @@ export const endFailure = Effect.fnUntraced(function* (
  * still ours. Past the point of no return recovery goes on with what a lost lease or journal broke off.
  */
 const isOursToEnd = Effect.fnUntraced(function* (root: Root, cause: Cause.Cause<unknown>): Effect.fn.Return<boolean> {
-  if (!root.books.keeps) return true
   if (root.pivoted) return root.aborted === undefined && !isLockLost(cause)
   const written = yield* Effect.result(root.books.write({ _tag: "Undoing" }))
   if (written._tag === "Success") return written.success
