@@ -1,0 +1,99 @@
+/** A call between the moments: its fiber yields, is interrupted, or its breaker has news while it runs. */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, Fiber, Layer, Scheduler, Schema } from "effect"
+import { CircuitBreakers, Saga, SagaMemory, Step } from "effect-saga"
+
+class Down extends Schema.TaggedError<Down>()("Down", {}) {}
+
+const own = Layer.fresh(SagaMemory.layer)
+const within = <A, E>(effect: Effect.Effect<A, E>) =>
+  Effect.timeoutOrElse(effect, { duration: "5 seconds", orElse: () => Effect.die("it hangs") })
+
+describe("a call of a step", () => {
+  it.live("is begun and ended, or neither, wherever its fiber yields while another fails", () =>
+    Effect.gen(function* () {
+      for (let ops = 4; ops <= 60; ops++) {
+        const rows = new Set<string>()
+        const step = (name: string, execute: Effect.Effect<void, Down>) =>
+          Step.make(name, {
+            input: Schema.String,
+            error: Down,
+            isTransient: () => false,
+            execute: (id) =>
+              Effect.andThen(
+                execute,
+                Effect.sync(() => rows.add(name + id))
+              ),
+            compensate: (id) => Effect.sync(() => rows.delete(name + id))
+          })
+        const slow = step("slow", Effect.yieldNow)
+        const quick = step("quick", Effect.void)
+        const bad = step("bad", Effect.andThen(Effect.yieldNow, new Down()))
+        const saga = Saga.make("Yielding", {
+          payload: Schema.String,
+          error: Down,
+          resource: (id) => id,
+          steps: [slow, quick, bad],
+          run: (id) =>
+            Effect.all([slow(id), quick(id), bad(id), quick(id), slow(id)], { concurrency: "unbounded", discard: true })
+        })
+        const exit = yield* saga
+          .execute(`${ops}`)
+          .pipe(Effect.provideService(Scheduler.MaxOpsBeforeYield, ops), Effect.provide(own), Effect.exit, within)
+        assert.isTrue(Exit.isFailure(exit), `${ops}`)
+        assert.deepStrictEqual([...rows], [], `${ops}`)
+      }
+    })
+  )
+
+  it.live("that fails after its saga was interrupted has ended with it, and is undone", () =>
+    Effect.gen(function* () {
+      for (const notApplied of [true, false]) {
+        const undone: Array<string> = []
+        const began = yield* Deferred.make<void>()
+        const write = Step.make("write", {
+          input: Schema.String,
+          error: Down,
+          isTransient: () => true,
+          notApplied: () => notApplied,
+          execute: () =>
+            Effect.uninterruptible(
+              Effect.andThen(Deferred.succeed(began, undefined), Effect.andThen(Effect.sleep("20 millis"), new Down()))
+            ),
+          compensate: (id) => Effect.sync(() => undone.push(id))
+        })
+        const saga = Saga.make("Interrupted", {
+          payload: Schema.String,
+          error: Down,
+          resource: (id) => id,
+          steps: [write],
+          run: (id) => write(id)
+        })
+        const fiber = yield* Effect.forkChild(Effect.provide(saga.execute("1"), own))
+        yield* Deferred.await(began)
+        yield* within(Fiber.interrupt(fiber))
+        // Interruption proves nothing, whatever the error says.
+        assert.deepStrictEqual(undone, ["1"])
+      }
+    })
+  )
+
+  it.effect("tells the breaker how it ended, which then decides about the next", () =>
+    Effect.gen(function* () {
+      const breakers = yield* CircuitBreakers
+      assert.isUndefined(breakers.unhindered?.("postgres"))
+      yield* breakers.protect("postgres")(Effect.void)
+      for (let i = 1; i <= 5; i++) {
+        const tell = breakers.unhindered?.("postgres")
+        if (i === 1) yield* tell?.(Exit.fail("down")) ?? Effect.die("a failure is news")
+        else {
+          // With a failure behind it only the breaker itself knows.
+          assert.isUndefined(tell)
+          yield* Effect.exit(breakers.protect("postgres")(Effect.fail("down")))
+        }
+      }
+      const [statistics] = yield* breakers.statistics
+      assert.deepStrictEqual([statistics?.state._tag, statistics?.failures], ["Open", 5])
+    }).pipe(Effect.provide(own))
+  )
+})
