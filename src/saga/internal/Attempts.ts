@@ -66,13 +66,7 @@ const protection = ({ kind, step }: Attempt): ProtectOptions => ({
 
 const once = (attempt: Attempt, context: Context.Context<never>): Erased => {
   const { observer, root, step } = attempt
-  const call = timed(attempt, context, {
-    onward: (exit) => {
-      observer?.tried(exit)
-      return exit
-    },
-    abandoned: (exit) => observer?.tried(exit)
-  })
+  const call = timed(attempt, context, { tried: (exit) => observer?.tried(exit), onward: (exit) => exit })
   return step.dependency === undefined ? call : root.breakers.protect(step.dependency, protection(attempt))(call)
 }
 
@@ -141,9 +135,12 @@ class First implements Course {
     return this.bounds.begin()
   }
 
+  tried(exit: Ended) {
+    this.attempt.observer?.tried(exit)
+  }
+
   onward(exit: Ended) {
     const { attempt, bounds } = this
-    attempt.observer?.tried(exit)
     const left = this.tell(exit)
     if (left !== undefined) return bounded(bounds, retrying(attempt, Effect.andThen(left, exit)))
     if (!isFinal(attempt, exit)) return bounded(bounds, retrying(attempt, exit))
@@ -152,7 +149,6 @@ class First implements Course {
   }
 
   abandoned(exit: Ended) {
-    this.attempt.observer?.tried(exit)
     this.bounds.ended(exit._tag === "Failure" && Cause.hasInterrupts(exit.cause) ? exit : Exit.interrupt())
   }
 }

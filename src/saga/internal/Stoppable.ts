@@ -4,14 +4,19 @@ import type { Erased } from "./Definition.ts"
 
 type Ended = Exit.Exit<unknown, unknown>
 
-/** What goes on around it, without an effect for each. If it starts, one of the last two is called, whatever happens. */
+/**
+ * What goes on around it, without an effect for each. If it starts, `tried` and then one of the last two are called, once
+ * and whatever happens.
+ */
 export interface Course {
   /** In the turn in which it starts: whether it may. */
   readonly begin?: () => boolean
-  /** It has ended, with this; what is to be gone on with. */
+  /** It has ended, with this. */
+  readonly tried?: (exit: Ended) => void
+  /** What is to be gone on with. */
   readonly onward: (exit: Ended) => Erased
-  /** Whoever waited was interrupted, and it has ended with this. */
-  readonly abandoned?: ((exit: Ended) => void) | undefined
+  /** Whoever waited was interrupted. */
+  readonly abandoned?: (exit: Ended) => void
 }
 
 const plain: Course = { onward: (exit) => exit }
@@ -31,6 +36,7 @@ export const stoppable = (
     const fiber = Effect.runForkWith(context)(effect)
     const ended = fiber.pollUnsafe()
     if (ended !== undefined) {
+      course.tried?.(ended)
       const next = course.onward(ended)
       if (Exit.isExit(next)) return resume(next)
       // In this turn the fiber might yield before it comes to what is next, and be interrupted in between.
@@ -46,6 +52,7 @@ export const stoppable = (
     fiber.addObserver((exit) => {
       ignore()
       const end = stopped ?? exit
+      course.tried?.(end)
       if (isAbandoned) course.abandoned?.(end)
       else resume(course.onward(end))
     })
