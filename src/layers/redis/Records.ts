@@ -1,5 +1,5 @@
 /** What is recorded of a saga, and what that means. */
-import { Effect, Metric } from "effect"
+import { Effect } from "effect"
 import {
   IdempotencyError,
   IdempotencyStoreError,
@@ -9,7 +9,7 @@ import {
 } from "../../schema/IdempotencyError.ts"
 import { LockError, LockLost } from "../../schema/LockError.ts"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
-import { idempotentCacheHits } from "../../services/Metrics.ts"
+import { counted, idempotentCacheHits } from "../../services/Metrics.ts"
 
 export const storeError = (cause: unknown) => new IdempotencyError({ reason: new IdempotencyStoreError({ cause }) })
 export const lockLost = (request: IdempotencyRequest, fence: number) =>
@@ -62,5 +62,5 @@ export const served = (
   }
   return landed.text === undefined
     ? Effect.fail(new IdempotencyError({ reason: new ResultNotKept({ key, sagaId: landed.sagaId }) }))
-    : Effect.as(Metric.update(idempotentCacheHits, 1), landed.text)
+    : Effect.as(counted(idempotentCacheHits, 1), landed.text)
 }

@@ -30,13 +30,13 @@ export interface Admissions {
    */
   readonly admit: (
     entry: Scripts.Entry,
-    taken: { readonly token: string; readonly fence: number; readonly asked: number },
+    taken: { readonly fence: number; readonly asked: number },
     abandoned: ReadonlyArray<OpenMark>,
     pass: () => void,
     left: (landed: Landed | undefined) => void
   ) => Effect.Effect<Admission, never, Scope.Scope>
   /** Takes back whatever became of a question whose answer nobody has. */
-  readonly withdraw: (entry: Scripts.Entry, token: string) => Effect.Effect<void>
+  readonly withdraw: (entry: Scripts.Entry) => Effect.Effect<void>
 }
 
 export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
@@ -46,9 +46,9 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
     Effect.catchCause(Effect.asVoid(release), (cause) =>
       Effect.logWarning("a lease could not be released and will end by itself", cause)
     )
-  const withdraw = (entry: Scripts.Entry, token: string) =>
+  const withdraw = (entry: Scripts.Entry) =>
     released(
-      Effect.timeoutOrElse(redis.eval(Scripts.withdraw)(entry, token, lives), {
+      Effect.timeoutOrElse(redis.eval(Scripts.withdraw)(entry, lives), {
         duration: patience,
         orElse: () => Effect.fail(new Redis.RedisError({ cause: new Error("Redis did not answer") }))
       })
@@ -69,15 +69,15 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
 
   return {
     withdraw,
-    admit: (entry, { asked, fence, token }, abandoned, pass, left) => {
-      const { names, request } = entry
+    admit: (entry, { asked, fence }, abandoned, pass, left) => {
+      const { names, request, token } = entry
       const held = keeper.hold({ resources: names, token, fence }, asked)
       let state: "running" | "ending" | "ended" = "running"
       const close = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
         if (state === "ended") return Effect.void
         // Whoever was interrupted on its way in leaves no mark as if its owner had died.
         const unbegun = state === "running" && Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
-        const release = unbegun ? withdraw(entry, token) : released(node.release(names, token))
+        const release = unbegun ? withdraw(entry) : released(node.release(names, token))
         keeper.letGo(held)
         return Effect.ensuring(
           release,
@@ -86,7 +86,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
       }
       /** Asking again changes nothing, so it is also how a lost reply is read back. */
       const stored = (ending: Ending, owner?: number) => {
-        const end = redis.eval(Scripts.leave)(entry, token, fence, lives, ending, owner)
+        const end = redis.eval(Scripts.leave)(entry, fence, lives, ending, owner)
         return Effect.catch(end, () => Effect.retry(end, brief))
       }
       const ended = (ending: Ending, answer: 0 | 1): Effect.Effect<boolean, LockError> => {

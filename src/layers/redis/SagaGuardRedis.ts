@@ -15,7 +15,7 @@
  * - On a cluster a script reaches the keys of one hash tag only. With `cluster: true` a request whose keys have several
  *   tags (several resources, or a caller's key) is served by `ComposedGuard`, in more commands.
  */
-import { Cause, Clock, Context, Duration, Effect, Exit, Layer, Metric, Random, type Scope } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Exit, Layer, Random, type Scope } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
@@ -23,7 +23,7 @@ import { LockError } from "../../schema/LockError.ts"
 import { resourceNames } from "../../schema/Resource.ts"
 import { Idempotency, type IdempotencyRequest, type OpenMark } from "../../services/Idempotency.ts"
 import { Ids } from "../../services/Ids.ts"
-import { lockAcquisitionDuration } from "../../services/Metrics.ts"
+import { counted, lockAcquisitionDuration } from "../../services/Metrics.ts"
 import { type Admission, SagaGuard } from "../../services/SagaGuard.ts"
 import { locked } from "../guard/Admissions.ts"
 import * as ComposedGuard from "../guard/ComposedGuard.ts"
@@ -75,8 +75,6 @@ type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, 
 const sameResult = (request: IdempotencyRequest, record: string) =>
   request.derived ? [record, ...request.resources].join("\n") : record
 
-const freshToken = Effect.flatMap(Ids, ({ next }) => next)
-
 /** For what one script cannot reach. */
 const composedOver = (options: SagaGuardRedisOptions) =>
   Layer.build(
@@ -101,6 +99,9 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   const keeper = yield* makeLeaseKeeper(lease, (held) => node.renew(held.resources, held.token))
   const admissions = makeAdmissions({ redis, node, keeper, clock, lives, patience, journal: options.journal === true })
   const idempotency = Context.get(yield* Layer.build(RedisIdempotency.layerWith(options)), Idempotency)
+  // Of a token only its beginning is drawn: no other guard has it, and drawing one costs more than asking for a lock.
+  const origin = yield* Context.get(context, Ids).next
+  let entered = 0
   const places = makePlaces<Waiter>()
   const landings = makeLandings<Landed, Waiter>()
   const composed = options.cluster === true ? yield* composedOver(options) : undefined
@@ -117,36 +118,38 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       result === undefined ? undefined : ({ _tag: "Replayed", result } as const)
     )
 
-  /** A recorded result, an admission, or for how long the lock is another's. The waiter's place is left to the caller. */
-  const ask = (
+  /**
+   * A recorded result, an admission, or what is done while the lock is another's, for so many milliseconds. The waiter's
+   * place is left to the caller.
+   */
+  const ask = <A>(
     entry: Scripts.Entry,
     waiter: Waiter,
-    restore: Restore
-  ): Effect.Effect<Admission | number, Refusal, Scope.Scope> =>
-    Effect.flatMap(freshToken, (token) => {
-      const asked = clock.currentTimeMillisUnsafe()
-      return Effect.matchCauseEffect(restore(redis.eval(Scripts.enter)(entry, token, lives)), {
-        onFailure: (cause) =>
-          Effect.andThen(forget(entry, token), Effect.failCause(Cause.map(cause, asStoreError(entry)))),
-        onSuccess: (answer) => answered(entry, waiter, token, asked, answer)
-      })
+    restore: Restore,
+    held: (millis: number) => Effect.Effect<A, Refusal, Scope.Scope>
+  ): Effect.Effect<Admission | A, Refusal, Scope.Scope> => {
+    const asked = clock.currentTimeMillisUnsafe()
+    return Effect.matchCauseEffect(restore(redis.eval(Scripts.enter)(entry, lives)), {
+      onFailure: (cause): Effect.Effect<Admission | A, Refusal, Scope.Scope> =>
+        Effect.andThen(forget(entry), Effect.failCause(Cause.map(cause, asStoreError(entry)))),
+      onSuccess: (answer): Effect.Effect<Admission | A, Refusal, Scope.Scope> =>
+        answer[0] === "held" ? held(Number(answer[1])) : answered(entry, waiter, asked, answer)
     })
+  }
   const asStoreError =
     ({ request }: Scripts.Entry) =>
     (cause: unknown): Refusal =>
       request.replay === false ? lockStoreError(cause) : storeError(cause)
   /** Whatever became of the question, the token must not stay; but nobody waits for a store that does not answer. */
-  const forget = (entry: Scripts.Entry, token: string) =>
-    Effect.forkIn(admissions.withdraw(entry, token), background, { startImmediately: true, uninterruptible: true })
+  const forget = (entry: Scripts.Entry) =>
+    Effect.forkIn(admissions.withdraw(entry), background, { startImmediately: true, uninterruptible: true })
 
   const answered = (
     entry: Scripts.Entry,
     waiter: Waiter,
-    token: string,
     asked: number,
-    answer: Scripts.Answer
-  ): Effect.Effect<Admission | number, Refusal, Scope.Scope> => {
-    if (answer[0] === "held") return Effect.succeed(Number(answer[1]))
+    answer: Exclude<Scripts.Answer, Scripts.Held>
+  ): Effect.Effect<Admission, Refusal, Scope.Scope> => {
     if (answer[0] === "found") {
       const landed = readRecord(answer[1])
       if (landed !== undefined) landings.land(waiter, landed)
@@ -154,11 +157,11 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     }
     if (clock.currentTimeMillisUnsafe() >= keeper.deadline(asked)) {
       const late = lockStoreError(new Error("the answer came after the lease had ended"))
-      return Effect.andThen(forget(entry, token), Effect.fail(late))
+      return Effect.andThen(forget(entry), Effect.fail(late))
     }
     const [, fence, ...marks] = answer
     const admit = (abandoned: ReadonlyArray<OpenMark>) =>
-      admissions.admit(entry, { token, fence: Number(fence), asked }, abandoned, pass, (landed) => {
+      admissions.admit(entry, { fence: Number(fence), asked }, abandoned, pass, (landed) => {
         if (landed !== undefined) landings.land(waiter, landed)
         pass()
       })
@@ -166,7 +169,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     return marks.length === 0
       ? admit([])
       : Effect.flatMap(
-          Effect.tapError(readMarks(marks), () => forget(entry, token)),
+          Effect.tapError(readMarks(marks), () => forget(entry)),
           admit
         )
   }
@@ -196,7 +199,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       if (landed !== undefined) return yield* replayed(request, landed)
       let pause = limit
       if (places.isFirst(waiter)) {
-        const answer = known ?? (yield* ask(entry, waiter, restore))
+        const answer = known ?? (yield* ask(entry, waiter, restore, Effect.succeed))
         known = undefined
         if (typeof answer !== "number") return answer
         // The holder may have died: its lease ends by itself. Jitter keeps processes from asking at the same moment.
@@ -226,22 +229,18 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     if (invalid !== undefined) return Effect.fail(invalid)
     const names = resourceNames(locked(request))
     if (names instanceof LockError) return Effect.fail(names)
-    const entry = new Scripts.Entry(request, names)
+    const entry = new Scripts.Entry(request, names, `${origin}:${++entered}`)
     if (composed !== undefined && entry.tags.size > 1) return composed.enter(request)
     return Effect.uninterruptibleMask((restore) => {
       const start = clock.currentTimeMillisUnsafe()
       const waiter = new Waiter(context, entry)
       places.join(waiter)
       const waiting = (held?: number) => wait(entry, waiter, restore, start, held)
-      const entering = !places.isFirst(waiter)
-        ? waiting()
-        : Effect.flatMap(ask(entry, waiter, restore), (answer) =>
-            typeof answer === "number" ? waiting(answer) : Effect.succeed(answer)
-          )
+      const entering = places.isFirst(waiter) ? ask(entry, waiter, restore, waiting) : waiting()
       return Effect.onExit(entering, (exit) => {
         landings.leave(waiter)
         if (Exit.isSuccess(exit) && exit.value._tag === "Admitted") {
-          return Metric.update(lockAcquisitionDuration, (clock.currentTimeMillisUnsafe() - start) / 1000)
+          return counted(lockAcquisitionDuration, (clock.currentTimeMillisUnsafe() - start) / 1000)
         }
         places.leave(waiter)
         return Effect.void

@@ -18,13 +18,16 @@ export class Entry {
   /** What is locked: sorted, without repeats. */
   readonly names: ReadonlyArray<string>
   readonly record: string
+  /** By which its locks are held: no two entries have the same. */
+  readonly token: string
   private tails: ReadonlyArray<string> | undefined
   private known: { readonly locks: ReadonlyArray<string>; readonly ledgers: ReadonlyArray<string> } | undefined
 
-  constructor(request: IdempotencyRequest, names: ReadonlyArray<string>) {
+  constructor(request: IdempotencyRequest, names: ReadonlyArray<string>, token: string) {
     this.request = request
     this.names = names
     this.record = recordKey(request)
+    this.token = token
   }
 
   /** What the keys of its resources end with. */
@@ -61,11 +64,10 @@ local function announce(locks, record)
 end
 `
 
-/** Held: for so many milliseconds. Admitted: the fence, and the marks of those that were admitted before. */
-export type Answer =
-  | Exclude<Found, readonly ["none"]>
-  | readonly ["held", string]
-  | readonly ["admitted", string, ...ReadonlyArray<string>]
+/** For so many milliseconds. */
+export type Held = readonly ["held", string]
+/** Admitted: the fence, and the marks of those that were admitted before. */
+export type Answer = Exclude<Found, readonly ["none"]> | Held | readonly ["admitted", string, ...ReadonlyArray<string>]
 
 /** In milliseconds. */
 export interface Lives {
@@ -82,7 +84,7 @@ export interface Lives {
  * until it succeeds. Held: nothing is taken, and what is in the way is marked, so that its release is announced.
  */
 export const enter = script(
-  ({ keys, names, ownTails, record, request }: Entry, token: string, { lease }: Lives) => {
+  ({ keys, names, ownTails, record, request, token }: Entry, { lease }: Lives) => {
     const given: Array<string | number> = [record]
     for (const key of keys.locks) given.push(key)
     for (const tail of ownTails) given.push(FENCE + tail)
@@ -152,14 +154,7 @@ const isItsOwnTrace = (request: IdempotencyRequest, lives: number, ending: Endin
  * is something to undo under the lock.
  */
 export const leave = script(
-  (
-    { keys, names, record, request }: Entry,
-    token: string,
-    fence: number,
-    lives: Lives,
-    ending: Ending,
-    owner?: number
-  ) => {
+  ({ keys, names, record, request, token }: Entry, fence: number, lives: Lives, ending: Ending, owner?: number) => {
     const given: Array<string | number> = [record]
     for (const key of keys.locks) given.push(key)
     for (const key of keys.ledgers) given.push(key)
@@ -175,7 +170,7 @@ export const leave = script(
     return given
   },
   {
-    numberOfKeys: ({ names, request }, _token, _fence, { record }, ending, owner) =>
+    numberOfKeys: ({ names, request }, _fence, { record }, ending, owner) =>
       1 +
       names.length +
       request.resources.length +
@@ -221,7 +216,7 @@ return 1`
  * find: they may be those of a later admission of the same saga.
  */
 export const withdraw = script(
-  ({ keys, names, request }: Entry, token: string, lives: Lives) => [
+  ({ keys, names, request, token }: Entry, lives: Lives) => [
     ...keys.locks,
     ...keys.ledgers,
     names.length,

@@ -1,6 +1,7 @@
 /** One execution, from the request to its receipt: the recorded result of an earlier one, or an admission and a run. */
 import { Context, Effect, References, Scope } from "effect"
 import { IdempotencyError, RecordUnreadable } from "../../schema/IdempotencyError.ts"
+import { Ids } from "../../services/Ids.ts"
 import { SagaGuard } from "../../services/SagaGuard.ts"
 import { type Entering, runAdmitted } from "./Admitted.ts"
 import type { Receipt } from "./Ending.ts"
@@ -13,28 +14,32 @@ export const execute = (
   payload: unknown,
   callersKey: string | undefined
 ): Effect.Effect<Receipt<unknown>, unknown, Services> =>
-  Effect.withFiber(({ context }) =>
-    Effect.flatMap(makeRequest(saga, payload, callersKey, context), (request) => requested(saga, payload, request))
-  )
+  Effect.contextWith((outer: Context.Context<Services>) => {
+    const requestOf = makeRequest(saga, payload, callersKey, outer)
+    return typeof requestOf === "function"
+      ? Effect.flatMap(Context.get(outer, Ids).next, (sagaId) => requested(saga, payload, requestOf(sagaId), outer))
+      : Effect.fail(requestOf)
+  })
 
 /** Many may wait in here at once: what is not needed before the admission is made after it. */
 const requested = (
   saga: SagaDefinition,
   payload: unknown,
-  request: Request
-): Effect.Effect<Receipt<unknown>, unknown, Services> =>
-  Effect.contextWith((outer: Context.Context<Services>) => {
-    const about = aboutOf(request)
-    const scope = Scope.makeUnsafe()
-    const whole = Effect.onExit(enter({ saga, payload, request, about, outer, scope }), (exit) =>
-      Scope.close(scope, exit)
-    )
-    const within = Context.add(annotated(outer, about), Scope.Scope, scope)
-    return Effect.updateContext(
-      spanned(whole, outer, `saga ${saga.name}`, () => about),
-      (): Context.Context<Services | Scope.Scope> => within
-    )
-  })
+  request: Request,
+  outer: Context.Context<Services>
+): Effect.Effect<Receipt<unknown>, unknown, Services> => {
+  const about = aboutOf(request)
+  const scope = Scope.makeUnsafe()
+  const whole = Effect.onExit(
+    enter({ saga, payload, request, about, outer, scope }),
+    (exit) => Scope.closeUnsafe(scope, exit) ?? Effect.void
+  )
+  const within = Context.add(annotated(outer, about), Scope.Scope, scope)
+  return Effect.updateContext(
+    spanned(whole, outer, `saga ${saga.name}`, () => about),
+    (): Context.Context<Services | Scope.Scope> => within
+  )
+}
 
 interface About extends Readonly<Record<string, unknown>> {
   readonly saga: string
@@ -60,6 +65,8 @@ const enter = (asking: Asking): Effect.Effect<Receipt<unknown>, unknown, Service
   Effect.flatMap(Context.get(asking.outer, SagaGuard).enter(asking.request), (admission) => {
     if (admission._tag === "Replayed") return replay(asking, admission.result)
     const { about, outer, payload, request, saga, scope } = asking
+    // What `run` does to its payload does not change what was asked for.
+    void request.fingerprint
     return Effect.uninterruptibleMask((restore) =>
       Effect.contextWith((inner: Context.Context<Services>) => {
         // The scope is the admission's alone: the saga and its steps have that of whoever executes it, if any.

@@ -1,12 +1,11 @@
 /** What identifies one request: its key, its fingerprint, its resources; and the text of its recorded result. */
-import { Context, type Duration, Effect, Exit } from "effect"
-import { canonicalJson } from "../../schema/CanonicalJson.ts"
+import { Context, type Duration, Exit } from "effect"
+import { canonicalForm } from "../../schema/CanonicalJson.ts"
 import { sha256 } from "../../schema/Digest.ts"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { InvalidPayload } from "../../schema/SagaError.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
-import { Ids } from "../../services/Ids.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
 import { decoderOf, encoderOf, type JsonCodec, problemOf } from "./Codec.ts"
 import type { Definition, Erased } from "./Definition.ts"
@@ -32,34 +31,57 @@ export interface Request extends IdempotencyRequest {
   readonly encoded: unknown
 }
 
-/** Fails before anything is touched: `InvalidPayload`, or `InvalidKey`. */
+/** By its saga's id; or, before anything is touched, `InvalidPayload` or `InvalidKey`. */
 export const makeRequest = (
   saga: SagaDefinition,
   payload: unknown,
   callersKey: string | undefined,
   context: Context.Context<never>
-): Effect.Effect<Request, InvalidPayload | IdempotencyError> => {
+): ((sagaId: string) => Request) | InvalidPayload | IdempotencyError => {
   const invalid = callersKey === undefined ? undefined : invalidKey(callersKey)
-  if (invalid !== undefined) return Effect.fail(invalid)
+  if (invalid !== undefined) return invalid
   const encoded = encoderOf(saga.payload)(payload)
-  if (Exit.isFailure(encoded)) {
-    return Effect.fail(new InvalidPayload({ saga: saga.name, problem: problemOf(encoded) }))
-  }
-  const canonical = canonicalJson(encoded.value)
-  if (typeof canonical !== "string") return Effect.fail(canonical)
+  if (Exit.isFailure(encoded)) return new InvalidPayload({ saga: saga.name, problem: problemOf(encoded) })
+  const form = canonicalForm(encoded.value)
+  if (typeof form !== "function") return form
   const named = saga.resources(payload)
   const resources = named.length === 1 ? named : [...new Set(named)].sort()
-  return Effect.map(Context.get(context, Ids).next, (sagaId) => ({
+  // The parts are joined as JSON so that no two different lists of parts give the same text.
+  const key = callersKey ?? sha256(JSON.stringify([saga.name, saga.version, resources, form()]))
+  const fingerprint = digested(form)
+  return (sagaId) => ({
     saga: saga.name,
     sagaId,
-    // The parts are joined as JSON so that no two different lists of parts give the same text.
-    key: callersKey ?? sha256(JSON.stringify([saga.name, saga.version, resources, canonical])),
+    key,
     derived: callersKey === undefined,
-    fingerprint: sha256(canonical),
+    get fingerprint() {
+      return fingerprint()
+    },
     resources,
     journaled: Context.get(context, SagaJournal).keeps,
     encoded: encoded.value ?? null
-  }))
+  })
+}
+
+/** Worked out once: when it is first read, or when this turn is over, while the store is asked. */
+const digested = (form: () => string): (() => string) => {
+  let rest: (() => string) | undefined = form
+  let digest = ""
+  const read = () => {
+    if (rest !== undefined) {
+      digest = sha256(rest())
+      rest = undefined
+    }
+    return digest
+  }
+  queueMicrotask(() => {
+    try {
+      read()
+    } catch {
+      // Whoever needs it is told.
+    }
+  })
+  return read
 }
 
 /** The text of a result or of a failure to be repeated; undefined if its schema cannot encode it. */
