@@ -2,7 +2,7 @@
 import { Effect, Layer, Schema } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import { IoRedis } from "../../src/index.ts"
-import * as Scripts from "../../src/layers/redis/SagaGuardScripts.ts"
+import { kindOf } from "../../src/layers/redis/SagaGuardScripts.ts"
 
 /** So many requests for the resource `id`: with the holder's key, or each with its own. */
 export const Order = Schema.Struct({
@@ -48,5 +48,5 @@ export const noting = (url: string, noted: Noted) =>
     }))
   ).pipe(Layer.provide(IoRedis.layerUrl(url)))
 
-const isCommit = (script: unknown) => script === Scripts.leave
+const isCommit = (script: object) => kindOf(script) === "leave"
 const isHeld = (answer: unknown) => Array.isArray(answer) && answer[0] === "held"

@@ -5,7 +5,7 @@ import { type Ending, type IdempotencyRequest, IoRedis, SagaGuard, SagaGuardRedi
 import { Redis as Client } from "ioredis"
 import { readRecord } from "../../src/layers/redis/Records.ts"
 import { lockKey, recordKey } from "../../src/layers/redis/RedisKeys.ts"
-import * as Scripts from "../../src/layers/redis/SagaGuardScripts.ts"
+import { kindOf } from "../../src/layers/redis/SagaGuardScripts.ts"
 import { servers } from "../servers/inject.ts"
 import * as PrivateRedis from "../servers/Redis.ts"
 import { type Fault, type Faults, faulty, lost, once } from "./FaultyRedis.ts"
@@ -64,7 +64,7 @@ describe.skipIf(servers().redis === null)("the fused guard, when a reply is lost
           ends.push(yield* serve(other, request({ resources: one.resources })))
           ends.push(yield* serve(other, one))
         }).pipe(Effect.orDie, Effect.andThen(lost))
-        const guard = yield* guardOn({}, { after: once(Scripts.leave, meanwhile) })
+        const guard = yield* guardOn({}, { after: once("leave", meanwhile) })
         assert.strictEqual(yield* serve(guard, one), replay)
         assert.deepStrictEqual(ends, [true, replay])
         assert.deepStrictEqual(yield* left(client, one), [0, 0])
@@ -74,7 +74,7 @@ describe.skipIf(servers().redis === null)("the fused guard, when a reply is lost
 
   it.live("stores an end that Redis never heard of, and releases with it", () =>
     Effect.gen(function* () {
-      const [guard, client] = [yield* guardOn({}, { before: once(Scripts.leave, lost) }), yield* clientOn()]
+      const [guard, client] = [yield* guardOn({}, { before: once("leave", lost) }), yield* clientOn()]
       const one = request()
       assert.isTrue(yield* serve(guard, one))
       assert.strictEqual(readRecord((yield* asked(() => client.get(recordKey(one)))) ?? "")?.text, "one")
@@ -89,9 +89,9 @@ describe.skipIf(servers().redis === null)("the fused guard, when a reply is lost
     it.live(`takes back an admission ${what}`, () =>
       Effect.gen(function* () {
         const withdrawn = yield* Deferred.make<void>()
-        const first = once(Scripts.enter, fault)
+        const first = once("enter", fault)
         const after: Fault = (script) =>
-          script === Scripts.withdraw ? Effect.asVoid(Deferred.succeed(withdrawn, undefined)) : first(script)
+          kindOf(script) === "withdraw" ? Effect.asVoid(Deferred.succeed(withdrawn, undefined)) : first(script)
         const [guard, client] = [yield* guardOn(options, { after }), yield* clientOn()]
         const one = request()
         const error = yield* Effect.flip(serve(guard, one))
@@ -159,7 +159,7 @@ describe.skipIf(servers().redis === null)("the fused guard, when a request is in
     Effect.gen(function* () {
       const at = yield* Deferred.make<void>()
       const stuck = Effect.andThen(Deferred.succeed(at, undefined), Effect.never)
-      const guard = yield* guardOn({}, { before: once(Scripts.leave, stuck) })
+      const guard = yield* guardOn({}, { before: once("leave", stuck) })
       const rest = yield* interrupting(guard, request(), Deferred.await(at), Effect.void)
       // Whether it ended nobody knows: its mark says so to the next.
       assert.deepStrictEqual(yield* rest(), [0, 1])

@@ -4,15 +4,13 @@ import { Context, Effect, Layer, Schema } from "effect"
 import { DeadLetterQueue, IoRedis, Saga, SagaJournal, SagaLive, Step } from "effect-saga"
 import * as Journal from "../../src/layers/redis/RedisJournalScripts.ts"
 import { lockKey } from "../../src/layers/redis/RedisKeys.ts"
-import * as Guard from "../../src/layers/redis/SagaGuardScripts.ts"
+import { kindOf } from "../../src/layers/redis/SagaGuardScripts.ts"
 import * as PgliteClient from "../../src/layers/sql/PgliteClient.ts"
 import { servers } from "../servers/inject.ts"
 import { type Faults, faulty, lost, once } from "./FaultyRedis.ts"
 import { asked, commandsDuring, own, plain, url } from "./GuardWorld.ts"
 
 const names = new Map<unknown, string>([
-  [Guard.enter, "enter"],
-  [Guard.leave, "leave"],
   [Journal.open, "open"],
   [Journal.append, "append"],
   [Journal.close, "close"]
@@ -51,7 +49,8 @@ const sagaDoing = (last: (id: string) => Effect.Effect<void, never, Step.SagaRun
 /** The shipped layers over a Redis that is watched: each is a process of its own. */
 const live = Effect.fnUntraced(function* (faults: Faults = {}) {
   const events: Array<string> = []
-  const told = (what: string, script: unknown) => void events.push(`${names.get(script) ?? "another"} ${what}`)
+  const told = (what: string, script: object) =>
+    void events.push(`${names.get(script) ?? kindOf(script) ?? "another"} ${what}`)
   const { after, before } = faults
   const watched = faulty({
     before: (script) => {
@@ -73,8 +72,8 @@ const live = Effect.fnUntraced(function* (faults: Faults = {}) {
 })
 
 const bothLost = () => {
-  const faults = [once(Journal.close, lost), once(Guard.leave, lost)]
-  return (script: unknown) => Effect.forEach(faults, (fault) => fault(script), { discard: true })
+  const faults = [once(Journal.close, lost), once("leave", lost)]
+  return (script: object) => Effect.forEach(faults, (fault) => fault(script), { discard: true })
 }
 
 const locksLeft = (id: string) =>

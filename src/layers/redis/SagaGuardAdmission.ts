@@ -9,14 +9,14 @@ import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
 import { type HeldLease, type LeaseKeeper, leaseOf } from "../lock/Leases.ts"
 import type { LockNode } from "./LockNode.ts"
 import { type Landed, lockLost, storeError } from "./Records.ts"
-import * as Scripts from "./SagaGuardScripts.ts"
+import type { Entry } from "./SagaGuardEntry.ts"
+import type { Questions } from "./SagaGuardScripts.ts"
 
 export interface AdmissionsOptions {
-  readonly redis: Redis.Redis["Service"]
+  readonly questions: Questions
   readonly node: LockNode
   readonly keeper: LeaseKeeper
   readonly clock: Clock.Clock
-  readonly lives: Scripts.Lives
   /** Whether the journal is on the same Redis. */
   readonly journal: boolean
   /** How long an answer is awaited that nothing depends on. */
@@ -29,26 +29,26 @@ export interface Admissions {
    * when it is, with what a repeat will get.
    */
   readonly admit: (
-    entry: Scripts.Entry,
+    entry: Entry,
     taken: { readonly fence: number; readonly asked: number },
     abandoned: ReadonlyArray<OpenMark>,
     pass: () => void,
     left: (landed: Landed | undefined) => void
   ) => Effect.Effect<Admission, never, Scope.Scope>
   /** Takes back whatever became of a question whose answer nobody has. */
-  readonly withdraw: (entry: Scripts.Entry) => Effect.Effect<void>
+  readonly withdraw: (entry: Entry) => Effect.Effect<void>
 }
 
 export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
-  const { clock, keeper, lives, node, patience, redis } = options
+  const { clock, keeper, node, patience, questions } = options
 
   const released = (release: Effect.Effect<unknown, unknown>) =>
     Effect.catchCause(Effect.asVoid(release), (cause) =>
       Effect.logWarning("a lease could not be released and will end by itself", cause)
     )
-  const withdraw = (entry: Scripts.Entry) =>
+  const withdraw = (entry: Entry) =>
     released(
-      Effect.timeoutOrElse(redis.eval(Scripts.withdraw)(entry, lives), {
+      Effect.timeoutOrElse(questions.withdraw(entry), {
         duration: patience,
         orElse: () => Effect.fail(new Redis.RedisError({ cause: new Error("Redis did not answer") }))
       })
@@ -86,7 +86,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
       }
       /** Asking again changes nothing, so it is also how a lost reply is read back. */
       const stored = (ending: Ending, owner?: number) => {
-        const end = redis.eval(Scripts.leave)(entry, fence, lives, ending, owner)
+        const end = questions.leave(entry, fence, ending, owner)
         return Effect.catch(end, () => Effect.retry(end, brief))
       }
       const ended = (ending: Ending, answer: 0 | 1): Effect.Effect<boolean, LockError> => {

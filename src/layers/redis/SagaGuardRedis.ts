@@ -40,7 +40,8 @@ import { type Landed, readRecord, served, storeError } from "./Records.ts"
 import * as RedisIdempotency from "./RedisIdempotency.ts"
 import * as RedisLock from "./RedisLock.ts"
 import { makeAdmissions } from "./SagaGuardAdmission.ts"
-import * as Scripts from "./SagaGuardScripts.ts"
+import { Entry } from "./SagaGuardEntry.ts"
+import { type Answer, type Held, questionsTo } from "./SagaGuardScripts.ts"
 
 export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, RedisIdempotency.RedisIdempotencyOptions {
   /** False with idempotency switched off: nothing is looked up or recorded; true unless said. */
@@ -57,7 +58,7 @@ class Waiter extends Bell implements Place<Signal>, Passenger<Landed> {
   found: Landed | undefined = undefined
   recorded = false
 
-  constructor(context: Context.Context<never>, { names, record, request }: Scripts.Entry) {
+  constructor(context: Context.Context<never>, { names, record, request }: Entry) {
     super(context)
     this.resources = names
     this.record = record
@@ -97,7 +98,8 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   const patience = RedisLock.answerWithin(lease)
   const node = makeLockNode(redis, { lease, answerWithin: patience, together: true })
   const keeper = yield* makeLeaseKeeper(lease, (held) => node.renew(held.resources, held.token))
-  const admissions = makeAdmissions({ redis, node, keeper, clock, lives, patience, journal: options.journal === true })
+  const questions = questionsTo(redis, lives)
+  const admissions = makeAdmissions({ questions, node, keeper, clock, patience, journal: options.journal === true })
   const idempotency = Context.get(yield* Layer.build(RedisIdempotency.layerWith(options)), Idempotency)
   // Of a token only its beginning is drawn: no other guard has it, and drawing one costs more than asking for a lock.
   const origin = yield* Context.get(context, Ids).next
@@ -123,13 +125,13 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
    * place is left to the caller.
    */
   const ask = <A>(
-    entry: Scripts.Entry,
+    entry: Entry,
     waiter: Waiter,
     restore: Restore,
     held: (millis: number) => Effect.Effect<A, Refusal, Scope.Scope>
   ): Effect.Effect<Admission | A, Refusal, Scope.Scope> => {
     const asked = clock.currentTimeMillisUnsafe()
-    return Effect.matchCauseEffect(restore(redis.eval(Scripts.enter)(entry, lives)), {
+    return Effect.matchCauseEffect(restore(questions.enter(entry)), {
       onFailure: (cause): Effect.Effect<Admission | A, Refusal, Scope.Scope> =>
         Effect.andThen(forget(entry), Effect.failCause(Cause.map(cause, asStoreError(entry)))),
       onSuccess: (answer): Effect.Effect<Admission | A, Refusal, Scope.Scope> =>
@@ -137,18 +139,18 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     })
   }
   const asStoreError =
-    ({ request }: Scripts.Entry) =>
+    ({ request }: Entry) =>
     (cause: unknown): Refusal =>
       request.replay === false ? lockStoreError(cause) : storeError(cause)
   /** Whatever became of the question, the token must not stay; but nobody waits for a store that does not answer. */
-  const forget = (entry: Scripts.Entry) =>
+  const forget = (entry: Entry) =>
     Effect.forkIn(admissions.withdraw(entry), background, { startImmediately: true, uninterruptible: true })
 
   const answered = (
-    entry: Scripts.Entry,
+    entry: Entry,
     waiter: Waiter,
     asked: number,
-    answer: Exclude<Scripts.Answer, Scripts.Held>
+    answer: Exclude<Answer, Held>
   ): Effect.Effect<Admission, Refusal, Scope.Scope> => {
     if (answer[0] === "found") {
       const landed = readRecord(answer[1])
@@ -184,7 +186,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
 
   /** `held`: for how long the lock is another's, if that is known already. */
   const wait = Effect.fnUntraced(function* (
-    entry: Scripts.Entry,
+    entry: Entry,
     waiter: Waiter,
     restore: Restore,
     start: number,
@@ -229,7 +231,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     if (invalid !== undefined) return Effect.fail(invalid)
     const names = resourceNames(locked(request))
     if (names instanceof LockError) return Effect.fail(names)
-    const entry = new Scripts.Entry(request, names, `${origin}:${++entered}`)
+    const entry = new Entry(request, names, `${origin}:${++entered}`)
     if (composed !== undefined && entry.tags.size > 1) return composed.enter(request)
     return Effect.uninterruptibleMask((restore) => {
       const start = clock.currentTimeMillisUnsafe()

@@ -1,53 +1,19 @@
 /**
  * The fused guard's atomic steps: lock and idempotency in one script each, on the keys of both. Their keys begin with the
- * record and a lock key for each name that is locked; the rest is by resource of the saga, all of one kind together. On a
+ * record and a lock key for each name that is locked; the rest is by resource of the saga, all of one kind together. What
+ * is locked is the resources, and a caller's key beside them: so their number tells how many there are of each. On a
  * cluster all share a hash tag.
  */
-import { script } from "effect/persistence/Redis"
+import type { Effect } from "effect"
+import * as Redis from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
 import { KEEP, LAST_ADMITTED, markOf, OTHERS } from "./Ledger.ts"
 import { recordText } from "./Records.ts"
 import { FIND, type Found } from "./RedisIdempotencyScripts.ts"
 import { journalKey } from "./RedisJournalScripts.ts"
-import { endedKey, FENCE, LEDGER, LOCK, RELEASED, recordKey, tagged, tagIn } from "./RedisKeys.ts"
+import { endedKey, FENCE, RELEASED, tagIn } from "./RedisKeys.ts"
 import { AWAIT, FENCE_LIVES, IS_OF } from "./RedisLockScripts.ts"
-
-/** A request, and what is worked out from it once; what only a script needs, when it is first sent. */
-export class Entry {
-  readonly request: IdempotencyRequest
-  /** What is locked: sorted, without repeats. */
-  readonly names: ReadonlyArray<string>
-  readonly record: string
-  /** By which its locks are held: no two entries have the same. */
-  readonly token: string
-  private tails: ReadonlyArray<string> | undefined
-  private known: { readonly locks: ReadonlyArray<string>; readonly ledgers: ReadonlyArray<string> } | undefined
-
-  constructor(request: IdempotencyRequest, names: ReadonlyArray<string>, token: string) {
-    this.request = request
-    this.names = names
-    this.record = recordKey(request)
-    this.token = token
-  }
-
-  /** What the keys of its resources end with. */
-  get ownTails(): ReadonlyArray<string> {
-    this.tails ??= this.request.resources.map(tagged)
-    return this.tails
-  }
-  get keys() {
-    const { names, ownTails, request } = this
-    this.known ??= {
-      locks: names.map((name) => LOCK + (ownTails[request.resources.indexOf(name)] ?? tagged(name))),
-      ledgers: ownTails.map((tail) => LEDGER + tail)
-    }
-    return this.known
-  }
-  /** One for each hash tag that its keys have. */
-  get tags(): ReadonlySet<string> {
-    return new Set([this.record, ...this.keys.locks, ...this.keys.ledgers].map(tagIn))
-  }
-}
+import type { Entry } from "./SagaGuardEntry.ts"
 
 /** How long whoever lost the reply to its end may ask again; longer than any client tries. */
 const TRACE_LIVES = 60_000
@@ -75,6 +41,15 @@ export interface Lives {
   readonly record: number
 }
 
+/** What is the same in all calls of one script stands in it: an argument costs the client more than the script. */
+const constants = (values: Readonly<Record<string, boolean | number>>) =>
+  Object.entries(values)
+    .map(([name, value]) => `local ${name} = ${typeof value === "number" ? `'${value}'` : value}\n`)
+    .join("")
+
+type EnterParams = readonly [entry: Entry]
+type LeaveParams = readonly [entry: Entry, fence: number, ending: Ending, owner: number | undefined]
+
 /**
  * In: the record if it counts; else all the locks or none; and with them admission. Invariants, those of the lock and of
  * idempotency: a lock key holds one token, and asking again with it is asking for the same lease; the fence is above the
@@ -83,36 +58,34 @@ export interface Lives {
  * can have the fence after its own, to undo with; each resource's ledger has a mark of this saga; the marks it finds stay
  * until it succeeds. Held: nothing is taken, and what is in the way is marked, so that its release is announced.
  */
-export const enter = script(
-  ({ keys, names, ownTails, record, request, token }: Entry, { lease }: Lives) => {
-    const given: Array<string | number> = [record]
-    for (const key of keys.locks) given.push(key)
-    for (const tail of ownTails) given.push(FENCE + tail)
-    for (const key of keys.ledgers) given.push(key)
-    given.push(names.length, token, lease, markOf(request))
-    given.push(request.replay === false ? "" : request.derived ? "derived" : "caller's")
-    if (request.unreadable !== undefined) given.push(request.unreadable)
-    return given
-  },
-  {
-    numberOfKeys: ({ names, request }) => 1 + names.length + 2 * request.resources.length,
-    lua: `${FIND}${IS_OF}${AWAIT}${OTHERS}
-local last = 1 + ARGV[1]
-local half = (#KEYS - last) / 2
-if ARGV[5] ~= '' then
-  local found = find(last + half + 1, ARGV[5] == 'derived', ARGV[6])
+const enterScript = (LEASE: number, DERIVED: boolean, REPLAYS: boolean) =>
+  Redis.script(
+    (...[{ keys, record, request, token }]: EnterParams) => {
+      const given = [record, ...keys.locks]
+      for (const tail of keys.tails) given.push(FENCE + tail)
+      given.push(...keys.ledgers, token, markOf(request))
+      if (request.unreadable !== undefined) given.push(request.unreadable)
+      return given
+    },
+    {
+      numberOfKeys: ({ keys }) => 1 + keys.locks.length + 2 * keys.tails.length,
+      lua: `${constants({ LEASE, DERIVED, REPLAYS })}${REPLAYS ? FIND : LAST_ADMITTED}${IS_OF}${AWAIT}${OTHERS}
+local own = math.floor((#KEYS - 1) / 3)
+local last = #KEYS - 2 * own
+if REPLAYS then
+  local found = find(last + own + 1, DERIVED, ARGV[3])
   if found then return found end
 end
 local wait, taken = -1, {}
 for i = 2, last do
-  if redis.call('SET', KEYS[i], ARGV[2], 'NX', 'PX', ARGV[3]) then
+  if redis.call('SET', KEYS[i], ARGV[1], 'NX', 'PX', LEASE) then
     taken[#taken + 1] = KEYS[i]
   else
     local value = redis.call('GET', KEYS[i])
-    if is_of(value, ARGV[2]) then
-      redis.call('PEXPIRE', KEYS[i], ARGV[3])
+    if is_of(value, ARGV[1]) then
+      redis.call('PEXPIRE', KEYS[i], LEASE)
     else
-      wait = math.max(wait, await(KEYS[i], value, ARGV[3]))
+      wait = math.max(wait, await(KEYS[i], value, LEASE))
     end
   end
 end
@@ -123,24 +96,26 @@ end
 local time = redis.call('TIME')
 local drawn = time[1] * 1000000 + time[2]
 local is = redis.call('MGET', unpack(KEYS, last + 1))
-for i = 1, half do
-  drawn = math.max(drawn, (tonumber(is[i] or nil) or -1) + 1, (tonumber(last_admitted(is[half + i]) or nil) or -2) + 2)
+for i = 1, own do
+  local fence, ledger = is[i], is[own + i]
+  if fence then drawn = math.max(drawn, fence + 1) end
+  if ledger then drawn = math.max(drawn, (tonumber(last_admitted(ledger)) or -2) + 2) end
 end
 local fence = string.format('%.0f', drawn)
-local answer = {'admitted', fence}
-for i = 1, half do
-  local ledger = fence .. '\\n' .. fence .. ARGV[4]
-  if is[half + i] then
-    for _, mark in ipairs(others(is[half + i], ARGV[4])) do
-      answer[#answer + 1] = mark
-      ledger = ledger .. '\\n' .. mark
+local answer, mark = {'admitted', fence}, fence .. '\\n' .. fence .. ARGV[2]
+for i = 1, own do
+  local ledger = mark
+  if is[own + i] then
+    for _, other in ipairs(others(is[own + i], ARGV[2])) do
+      answer[#answer + 1] = other
+      ledger = ledger .. '\\n' .. other
     end
   end
-  redis.call('SET', KEYS[last + half + i], ledger)
+  redis.call('SET', KEYS[last + own + i], ledger)
 end
 return answer`
-  }
-).withReturnType<Answer>()
+    }
+  ).withReturnType<Answer>()
 
 const isItsOwnTrace = (request: IdempotencyRequest, lives: number, ending: Ending) =>
   !request.derived && request.replay !== false && ending._tag !== "Nothing" && lives >= TRACE_LIVES
@@ -153,98 +128,124 @@ const isItsOwnTrace = (request: IdempotencyRequest, lives: number, ending: Endin
  * owner of a journal it is an end only if that owner has closed it. Refused it returns 0 and releases nothing, for there
  * is something to undo under the lock.
  */
-export const leave = script(
-  ({ keys, names, record, request, token }: Entry, fence: number, lives: Lives, ending: Ending, owner?: number) => {
-    const given: Array<string | number> = [record]
-    for (const key of keys.locks) given.push(key)
-    for (const key of keys.ledgers) given.push(key)
-    const traced = !isItsOwnTrace(request, lives.record, ending)
-    if (traced) given.push(endedKey(tagIn(keys.ledgers[0] ?? record), request.sagaId))
-    if (owner !== undefined) given.push(journalKey(request.sagaId))
-    given.push(names.length, token, fence, request.sagaId, lives.record, ledgerLives(lives))
-    given.push(request.replay === false ? "" : recordText(request, fence, ending))
-    // The mark of whoever leaves nothing is taken out; a success leaves none.
-    given.push(ending._tag === "Nothing" ? markOf(request) : "")
-    given.push(traced ? 1 : 0)
-    if (owner !== undefined) given.push(owner)
-    return given
-  },
-  {
-    numberOfKeys: ({ names, request }, _fence, { record }, ending, owner) =>
-      1 +
-      names.length +
-      request.resources.length +
-      (isItsOwnTrace(request, record, ending) ? 0 : 1) +
-      (owner === undefined ? 0 : 1),
-    lua: `${IS_OF}${OTHERS}${KEEP}${ANNOUNCE}
-local last = #KEYS - ARGV[9]
-if ARGV[10] then
+const leaveScript = (lives: Lives, TRACED: boolean, BEHIND: boolean) =>
+  Redis.script(
+    (...[{ keys, record, request, token }, fence, ending, owner]: LeaveParams) => {
+      const given = [record, ...keys.locks, ...keys.ledgers]
+      if (TRACED) given.push(endedKey(tagIn(keys.ledgers[0] ?? record), request.sagaId))
+      if (BEHIND) given.push(journalKey(request.sagaId))
+      given.push(token, String(fence))
+      given.push(request.replay === false ? "" : recordText(request, fence, ending))
+      // The mark of whoever leaves nothing is taken out; a success leaves none.
+      if (ending._tag === "Nothing" || BEHIND) given.push(ending._tag === "Nothing" ? markOf(request) : "")
+      if (BEHIND) given.push(String(owner))
+      return given
+    },
+    {
+      numberOfKeys: ({ keys }) => 1 + keys.locks.length + keys.ledgers.length + (TRACED ? 1 : 0) + (BEHIND ? 1 : 0),
+      lua: `${constants({ TRACED, BEHIND, RECORD_LIVES: lives.record, LEDGER_LIVES: ledgerLives(lives) })}
+${IS_OF}${OTHERS}${KEEP}${ANNOUNCE}
+local last = #KEYS
+if BEHIND then
+  local journal = redis.call('HMGET', KEYS[last], 'owner', 'status')
+  if journal[1] ~= ARGV[5] or journal[2] ~= 'finished' then return 0 end
   last = last - 1
-  local journal = redis.call('HMGET', KEYS[#KEYS], 'owner', 'status')
-  if journal[1] ~= ARGV[10] or journal[2] ~= 'finished' then return 0 end
 end
-local locks = tonumber(ARGV[1])
+if TRACED then last = last - 1 end
+local locks = last - 1 - math.floor((last - 1) / 2)
 local is, ours = redis.call('MGET', unpack(KEYS, 2, last)), true
 for i = locks + 1, #is do
-  ours = ours and is[i] and (is[i] == ARGV[3] or string.sub(is[i], 1, #ARGV[3] + 1) == ARGV[3] .. '\\n')
+  ours = ours and is[i] and (is[i] == ARGV[2] or string.sub(is[i], 1, #ARGV[2] + 1) == ARGV[2] .. '\\n')
 end
 if ours then
   for i = locks + 1, #is do
-    keep(KEYS[i + 1], ARGV[3], ARGV[8] ~= '' and others(is[i], ARGV[8]) or {}, ARGV[6])
+    keep(KEYS[i + 1], ARGV[2], ARGV[4] and ARGV[4] ~= '' and others(is[i], ARGV[4]) or {}, LEDGER_LIVES)
   end
-  if ARGV[7] ~= '' then redis.call('SET', KEYS[1], ARGV[7], 'PX', ARGV[5]) end
-  if ARGV[9] == '1' then redis.call('SET', KEYS[last + 1], ARGV[3], 'PX', ${TRACE_LIVES}) end
-elseif ARGV[9] == '0' or redis.call('GET', KEYS[last + 1]) ~= ARGV[3] then
-  local text = redis.pcall('GET', KEYS[1])
-  if not text or text.err or string.match(text, '^%d+\\n[^\\n]*\\n"([^\\n]*)"') ~= ARGV[4] then return 0 end
+  if ARGV[3] ~= '' then redis.call('SET', KEYS[1], ARGV[3], 'PX', RECORD_LIVES) end
+  if TRACED then redis.call('SET', KEYS[last + 1], ARGV[2], 'PX', ${TRACE_LIVES}) end
+elseif not TRACED or redis.call('GET', KEYS[last + 1]) ~= ARGV[2] then
+  if ARGV[3] == '' or redis.pcall('GET', KEYS[1]) ~= ARGV[3] then return 0 end
 end
 local freed, awaited = {}, false
 for i = 1, locks do
-  if is_of(is[i], ARGV[2]) then
+  if is_of(is[i], ARGV[1]) then
     freed[#freed + 1] = KEYS[i + 1]
-    awaited = awaited or is[i] ~= ARGV[2]
+    awaited = awaited or is[i] ~= ARGV[1]
   end
 end
 if #freed > 0 then redis.call('DEL', unpack(freed)) end
-if awaited then announce(freed, ARGV[7] ~= '' and KEYS[1]) end
+if awaited then announce(freed, ARGV[3] ~= '' and KEYS[1]) end
 return 1`
-  }
-).withReturnType<0 | 1>()
+    }
+  ).withReturnType<0 | 1>()
 
 /**
  * Takes back an admission that nothing came of. While another holds a lock of it, its marks are left for that one to
  * find: they may be those of a later admission of the same saga.
  */
-export const withdraw = script(
-  ({ keys, names, request, token }: Entry, lives: Lives) => [
-    ...keys.locks,
-    ...keys.ledgers,
-    names.length,
-    token,
-    markOf(request),
-    ledgerLives(lives)
-  ],
-  {
-    numberOfKeys: ({ names, request }) => names.length + request.resources.length,
-    lua: `${IS_OF}${OTHERS}${KEEP}${LAST_ADMITTED}${ANNOUNCE}
-local locks = tonumber(ARGV[1])
+const withdrawScript = (lives: Lives) =>
+  Redis.script(({ keys, request, token }: Entry) => [...keys.locks, ...keys.ledgers, token, markOf(request)], {
+    numberOfKeys: ({ keys }) => keys.locks.length + keys.ledgers.length,
+    lua: `${constants({ LEDGER_LIVES: ledgerLives(lives) })}${IS_OF}${OTHERS}${KEEP}${LAST_ADMITTED}${ANNOUNCE}
+local locks = #KEYS - math.floor(#KEYS / 2)
 local passed, awaited, freed = false, false, {}
 local is = redis.call('MGET', unpack(KEYS))
 for i = 1, locks do
-  if is_of(is[i], ARGV[2]) then
+  if is_of(is[i], ARGV[1]) then
     freed[#freed + 1] = KEYS[i]
-    awaited = awaited or is[i] ~= ARGV[2]
+    awaited = awaited or is[i] ~= ARGV[1]
   elseif is[i] then
     passed = true
   end
 end
 if not passed then
   for i = locks + 1, #KEYS do
-    if is[i] then keep(KEYS[i], last_admitted(is[i]), others(is[i], ARGV[3]), ARGV[4]) end
+    if is[i] then keep(KEYS[i], last_admitted(is[i]), others(is[i], ARGV[2]), LEDGER_LIVES) end
   end
 end
 if #freed > 0 then redis.call('DEL', unpack(freed)) end
 if awaited then announce(freed) end
 return 1`
+  }).withReturnType<1>()
+
+type Kind = "enter" | "leave" | "withdraw"
+const kinds = new WeakMap<object, Kind>()
+/** Which of the questions a script is, for whoever watches what is asked. */
+export const kindOf = (script: object): Kind | undefined => kinds.get(script)
+const ofKind = <S extends object>(kind: Kind, script: S): S => {
+  kinds.set(script, kind)
+  return script
+}
+
+type Asked<A> = Effect.Effect<A, Redis.RedisError>
+
+/** What is asked of Redis, each in one round trip. */
+export interface Questions {
+  readonly enter: (entry: Entry) => Asked<Answer>
+  readonly leave: (entry: Entry, fence: number, ending: Ending, journalOwner?: number) => Asked<0 | 1>
+  readonly withdraw: (entry: Entry) => Asked<1>
+}
+
+export const questionsTo = (redis: Redis.Redis["Service"], lives: Lives): Questions => {
+  const entering = (derived: boolean) => {
+    const by = (replays: boolean) => ofKind("enter", enterScript(lives.lease, derived, replays))
+    return { looking: by(true), blind: by(false) }
   }
-).withReturnType<1>()
+  const leaving = (traced: boolean) => {
+    const by = (behind: boolean) => ofKind("leave", leaveScript(lives, traced, behind))
+    return { alone: by(false), behind: by(true) }
+  }
+  const [derived, callers, traced, itself] = [entering(true), entering(false), leaving(true), leaving(false)]
+  const withdrawing = ofKind("withdraw", withdrawScript(lives))
+  return {
+    enter: (entry) => {
+      const { looking, blind } = entry.request.derived ? derived : callers
+      return redis.eval(entry.request.replay === false ? blind : looking)(entry)
+    },
+    leave: (entry, fence, ending, owner) => {
+      const { alone, behind } = isItsOwnTrace(entry.request, lives.record, ending) ? itself : traced
+      return redis.eval(owner === undefined ? alone : behind)(entry, fence, ending, owner)
+    },
+    withdraw: (entry) => redis.eval(withdrawing)(entry)
+  }
+}

@@ -1,0 +1,48 @@
+/** A request as the fused guard asks Redis for it: whose locks it takes, and in which keys. */
+import type { IdempotencyRequest } from "../../services/Idempotency.ts"
+import { LEDGER, LOCK, recordKey, tagged, tagIn } from "./RedisKeys.ts"
+
+/** Those of one kind by name, in the order of the names. */
+interface Keys {
+  readonly locks: ReadonlyArray<string>
+  readonly ledgers: ReadonlyArray<string>
+  /** What the keys of a resource end with. */
+  readonly tails: ReadonlyArray<string>
+}
+
+/** A request, and what is worked out from it once; what only a script needs, when it is first sent. */
+export class Entry {
+  readonly request: IdempotencyRequest
+  /** What is locked: sorted, without repeats. */
+  readonly names: ReadonlyArray<string>
+  readonly record: string
+  /** By which its locks are held: no two entries have the same. */
+  readonly token: string
+  private known: Keys | undefined
+
+  constructor(request: IdempotencyRequest, names: ReadonlyArray<string>, token: string) {
+    this.request = request
+    this.names = names
+    this.record = recordKey(request)
+    this.token = token
+  }
+
+  get keys(): Keys {
+    this.known ??= keysOf(this.names, this.request.resources)
+    return this.known
+  }
+  /** One for each hash tag that its keys have. */
+  get tags(): ReadonlySet<string> {
+    return new Set([this.record, ...this.keys.locks, ...this.keys.ledgers].map(tagIn))
+  }
+}
+
+const keysOf = (names: ReadonlyArray<string>, resources: ReadonlyArray<string>): Keys => {
+  const own = resources.length === 1 ? resources : [...new Set(resources)]
+  const tails = own.map(tagged)
+  return {
+    locks: names.map((name) => LOCK + (tails[own.indexOf(name)] ?? tagged(name))),
+    ledgers: tails.map((tail) => LEDGER + tail),
+    tails
+  }
+}
