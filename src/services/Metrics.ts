@@ -1,5 +1,5 @@
 /** The metrics whose names are fixed: alerts and dashboards refer to them. */
-import { type Context, Effect, Metric } from "effect"
+import { Metric } from "effect"
 
 /** Seconds from asking for a lease to having it; Prometheus' default buckets. */
 export const lockAcquisitionDuration = Metric.histogram("lock_acquisition_duration_seconds", {
@@ -23,10 +23,3 @@ export const circuitBreakerState = (database: string) => Metric.withAttributes(b
 export const deadLetterQueueSize = Metric.gauge("dead_letter_queue_size", {
   description: "Dead letters that wait: pending, retrying and spooled"
 })
-
-/** As `Metric.update`, in one effect instead of two: it is paid for by every request. */
-export const counted = <Input, State>(metric: Metric.Metric<Input, State>, input: Input): Effect.Effect<void> =>
-  Effect.contextWith((context: Context.Context<never>) => {
-    metric.updateUnsafe(input, context)
-    return Effect.void
-  })

@@ -10,7 +10,9 @@ export const brief = Schedule.exponential("20 millis").pipe(Schedule.upTo({ time
 
 /** What those have in common that may have one result; of a caller's key it is also what they lock. */
 export const wanted = (request: IdempotencyRequest): string =>
-  request.derived ? request.key : `idempotency-key:${scopedKey(request)}`
+  request.derived ? request.key : wantedBy(scopedKey(request))
+/** Of a caller's key, by its name in a store. */
+export const wantedBy = (name: string): string => `idempotency-key:${name}`
 
 /** A caller's key too, so that two payloads under one key never run at once; in the order in which they are taken. */
 export const locked = (request: IdempotencyRequest, what = wanted(request)): ReadonlyArray<string> => {

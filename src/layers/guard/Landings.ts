@@ -42,6 +42,7 @@ export const makeLandings = <Found, P extends Passenger<Found>>(): Landings<Foun
       if (others?.size === 0) aboard.delete(passenger.record)
     },
     land: ({ record, what }, found) => {
+      if (aboard.size === 0) return
       for (const passenger of aboard.get(record) ?? []) {
         if (passenger.what !== what) continue
         passenger.found = found

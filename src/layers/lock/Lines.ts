@@ -4,10 +4,10 @@
  */
 
 export interface Lines<V extends object> {
-  /** At the end of its line; a value stands in a line once. */
-  readonly add: (name: unknown, value: V) => void
-  /** Whether it stood there. */
-  readonly remove: (name: unknown, value: V) => boolean
+  /** At the end of its line, where a value stands once; whether it is the first there. */
+  readonly add: (name: unknown, value: V) => boolean
+  /** How many still stand there; undefined if it did not. */
+  readonly remove: (name: unknown, value: V) => number | undefined
   readonly first: (name: unknown) => V | undefined
   readonly all: (name: unknown) => Iterable<V>
   readonly isEmpty: () => boolean
@@ -27,10 +27,10 @@ class Line<V extends object> {
     this.first = this.others.next().value
   }
 
-  remove(value: V): boolean {
-    if (!this.values.delete(value)) return false
+  remove(value: V): number | undefined {
+    if (!this.values.delete(value)) return undefined
     if (this.first === value) this.first = this.others.next().value
-    return true
+    return this.values.size
   }
 }
 
@@ -42,15 +42,18 @@ export const makeLines = <V extends object>(): Lines<V> => {
       if (line === undefined) lines.set(name, value)
       else if (line instanceof Line) line.values.add(value)
       else if (line !== value) lines.set(name, new Line(line, value))
+      return line === undefined || line === value || (line instanceof Line && line.first === value)
     },
     remove: (name, value) => {
       const line = lines.get(name)
       if (line instanceof Line) {
-        if (!line.remove(value)) return false
-        if (line.first === undefined) lines.delete(name)
-        return true
+        const left = line.remove(value)
+        if (left === 0) lines.delete(name)
+        return left
       }
-      return line === value && lines.delete(name)
+      if (line !== value) return undefined
+      lines.delete(name)
+      return 0
     },
     first: (name) => {
       const line = lines.get(name)

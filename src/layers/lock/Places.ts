@@ -12,7 +12,8 @@ export interface Place<S extends Signal = Latch.Latch> {
 export interface Places<P extends Place<Signal>> {
   /** Whether nobody waits for any of them. */
   readonly isFree: (resources: ReadonlyArray<string>) => boolean
-  readonly join: (place: P) => void
+  /** Whether it is its turn. */
+  readonly join: (place: P) => boolean
   readonly isFirst: (place: P) => boolean
   /** Leaving twice is leaving once. */
   readonly leave: (place: P) => void
@@ -33,12 +34,14 @@ export const makePlaces = <P extends Place<Signal> = Place>(): Places<P> => {
       return true
     },
     join: (place) => {
-      for (const resource of place.resources) queues.add(resource, place)
+      let first = true
+      for (const resource of place.resources) first = queues.add(resource, place) && first
+      return first
     },
     leave: (place) => {
-      let was = false
-      for (const resource of place.resources) was = queues.remove(resource, place) || was
-      if (!was) return
+      let isAwaited = false
+      for (const resource of place.resources) isAwaited = (queues.remove(resource, place) ?? 0) > 0 || isAwaited
+      if (!isAwaited) return
       for (const resource of place.resources) {
         const next = queues.first(resource)
         if (next !== undefined && isFirst(next)) next.changed.openUnsafe()

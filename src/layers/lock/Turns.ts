@@ -65,8 +65,7 @@ export abstract class Waiter<Q extends Queues, Taken, R, A extends object, E>
   }
 
   protected override began(): void {
-    this.queues.places.join(this)
-    if (this.queues.places.isFirst(this)) this.openUnsafe()
+    if (this.queues.places.join(this)) this.openUnsafe()
     this.instead?.listen(this)
   }
 

@@ -69,17 +69,19 @@ const make = Effect.fnUntraced(function* (options: Options) {
   class Unhurried extends Command {
     override setTimeout() {}
   }
-  const sendOn = (client: Client): Send => {
+  const on = (client: Client) => {
     const { keyPrefix } = client.options
-    const sendNow = sending(client, deadlines)
     const given = keyPrefix === undefined ? TEXT : { ...TEXT, keyPrefix }
-    return (command, ...args: Array<string>) => sendNow(() => new Unhurried(command, args, given))
+    const command = (name: string, args: Array<string>) => new Unhurried(name, args, given)
+    const sendNow = sending(client, deadlines)
+    const send: Redis.Redis["Service"]["send"] = (name, ...args: Array<string>) => sendNow(() => command(name, args))
+    return { send, eval: evalBy(sendNow, command) }
   }
 
   const client = yield* open()
-  const send = sendOn(client)
+  const main = on(client)
   const redis = yield* Redis.make({
-    send,
+    send: main.send,
     connect: Effect.map(
       Effect.tryPromise({
         try: async () => {
@@ -91,7 +93,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
         },
         catch: failure
       }),
-      (dedicated) => ({ send: sendOn(dedicated), close: Effect.sync(() => dedicated.disconnect()) })
+      (dedicated) => ({ send: on(dedicated).send, close: Effect.sync(() => dedicated.disconnect()) })
     ),
     subscribe: Effect.fnUntraced(function* (channel, onMessage) {
       // ioredis' own resubscription neither tells when it is done nor survives a failure.
@@ -107,36 +109,47 @@ const make = Effect.fnUntraced(function* (options: Options) {
       return Effect.never
     })
   })
-  return { ...redis, eval: evalBy(send) }
+  return { ...redis, eval: main.eval }
 })
 
-type Send = Redis.Redis["Service"]["send"]
 const TEXT = { replyEncoding: "utf8" } as const
 
-/** A command is made when it is sent, since it is sent again when the effect is run again. */
-const sending = (client: Client, deadlines: Deadlines) => {
+/** Makes the command when it is sent, since it is sent again when the effect is run again; `instead` of a refused one. */
+type Sending = <A>(
+  make: () => Command,
+  instead?: (refusal: string) => Command | undefined
+) => Effect.Effect<A, Redis.RedisError>
+
+const sending = (client: Client, deadlines: Deadlines): Sending => {
   const gather = gathering(client)
   let unanswered = 0
-  return <A>(make: () => Command) =>
+  return <A>(make: () => Command, instead?: (refusal: string) => Command | undefined) =>
     Effect.callback<A, Redis.RedisError>((resume) => {
-      // A lone command leaves at once: what is left to do in this turn is done while Redis works.
-      if (unanswered++ > 0) gather()
-      const command = make()
-      const { commandTimeout } = client.options
-      const lift =
-        commandTimeout === undefined
-          ? undefined
-          : deadlines(commandTimeout, () => command.reject(new Error("Command timed out")))
-      const answered = (effect: Effect.Effect<A, Redis.RedisError>) => {
-        unanswered--
-        lift?.()
-        resume(effect)
+      const ask = (command: Command) => {
+        // A lone command leaves at once: what is left to do in this turn is done while Redis works.
+        if (unanswered++ > 0) gather()
+        const { commandTimeout } = client.options
+        const lift =
+          commandTimeout === undefined
+            ? undefined
+            : deadlines(commandTimeout, () => command.reject(new Error("Command timed out")))
+        client.sendCommand(command)
+        reply<A>(command.promise).then(
+          (answer) => {
+            unanswered--
+            lift?.()
+            resume(Effect.succeed(answer))
+          },
+          (cause) => {
+            unanswered--
+            lift?.()
+            const other = instead?.(String(cause))
+            if (other === undefined) resume(Effect.fail(failure(cause)))
+            else ask(other)
+          }
+        )
       }
-      client.sendCommand(command)
-      reply<A>(command.promise).then(
-        (answer) => answered(Effect.succeed(answer)),
-        (cause) => answered(Effect.fail(failure(cause)))
-      )
+      ask(make())
     })
 }
 
@@ -149,13 +162,14 @@ const digestOf = (script: { readonly lua: string }): string => {
 
 /** By its digest, which needs no asking; a Redis that does not know the script gets it with the call. */
 const evalBy =
-  (send: Send): Redis.Redis["Service"]["eval"] =>
+  (send: Sending, command: (name: string, args: Array<string>) => Command): Redis.Redis["Service"]["eval"] =>
   (script) =>
   (...params) => {
     const args = [digestOf(script), String(script.numberOfKeys(...params))]
-    for (const one of script.params(...params)) args.push(String(one))
-    return Effect.catch(send("EVALSHA", ...args), (error) =>
-      String(error.cause).includes("NOSCRIPT") ? send("EVAL", script.lua, ...args.slice(1)) : Effect.fail(error)
+    for (const one of script.params(...params)) args.push(typeof one === "string" ? one : String(one))
+    return send(
+      () => command("EVALSHA", args),
+      (refusal) => (refusal.includes("NOSCRIPT") ? command("EVAL", [script.lua, ...args.slice(1)]) : undefined)
     )
   }
 

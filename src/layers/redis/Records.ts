@@ -1,5 +1,5 @@
 /** What is recorded of a saga, and what that means. */
-import { Effect } from "effect"
+import { type Context, Effect } from "effect"
 import {
   IdempotencyError,
   IdempotencyStoreError,
@@ -9,7 +9,7 @@ import {
 } from "../../schema/IdempotencyError.ts"
 import { LockError, LockLost } from "../../schema/LockError.ts"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
-import { counted, idempotentCacheHits } from "../../services/Metrics.ts"
+import { idempotentCacheHits } from "../../services/Metrics.ts"
 
 export const storeError = (cause: unknown) => new IdempotencyError({ reason: new IdempotencyStoreError({ cause }) })
 export const lockLost = (request: IdempotencyRequest, fence: number) =>
@@ -60,7 +60,12 @@ export const served = (
   if (landed.fingerprint !== request.fingerprint) {
     return Effect.fail(new IdempotencyError({ reason: new KeyReused({ key }) }))
   }
-  return landed.text === undefined
-    ? Effect.fail(new IdempotencyError({ reason: new ResultNotKept({ key, sagaId: landed.sagaId }) }))
-    : Effect.as(counted(idempotentCacheHits, 1), landed.text)
+  const { text } = landed
+  if (text === undefined) {
+    return Effect.fail(new IdempotencyError({ reason: new ResultNotKept({ key, sagaId: landed.sagaId }) }))
+  }
+  return Effect.contextWith((context: Context.Context<never>) => {
+    idempotentCacheHits.updateUnsafe(1, context)
+    return Effect.succeed(text)
+  })
 }

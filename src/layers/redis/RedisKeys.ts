@@ -19,17 +19,21 @@ export const endedKey = (tag: string, sagaId: string) => `dtx:ended:${tag}:${sag
 
 /** Of a derived key: with the first of its resources. */
 const derivedRecordKey = (resource: string, key: string) => `idempotency:${tag(resource)}:${key}`
-/** Of a caller's key: scoped to the saga's name whatever the resource, hence with a tag of its own. */
-const callersRecordKey = (request: { readonly saga: string; readonly key: string }) => {
-  const name = scopedKey(request)
-  return `idempotency:${tag(name)}:caller:${name}`
-}
-export const recordKey = (request: {
-  readonly saga: string
-  readonly key: string
-  readonly derived: boolean
-  readonly resources: ReadonlyArray<string>
-}): string => (request.derived ? derivedRecordKey(request.resources[0] ?? "", request.key) : callersRecordKey(request))
+/** Of a caller's key, by its name in a store: scoped to the saga's name whatever the resource, hence with a tag of its own. */
+const callersRecordKey = (name: string) => `idempotency:${tag(name)}:caller:${name}`
+/** `name`: the name of a caller's key in a store, where it is known already. */
+export const recordKey = (
+  request: {
+    readonly saga: string
+    readonly key: string
+    readonly derived: boolean
+    readonly resources: ReadonlyArray<string>
+  },
+  name?: string
+): string =>
+  request.derived
+    ? derivedRecordKey(request.resources[0] ?? "", request.key)
+    : callersRecordKey(name ?? scopedKey(request))
 /** The tag in a key of ours, or in what it ends with. */
 export const tagIn = (key: string): string => key.slice(key.indexOf("{"), key.indexOf("}") + 1)
 

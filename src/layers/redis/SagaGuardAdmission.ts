@@ -1,8 +1,9 @@
 /** An admission of the fused guard from when its lock is held: its lease, its commit, and its release. */
-import { Cause, type Clock, type Duration, Effect, Exit, Scope } from "effect"
+import { Cause, type Clock, Context, type Duration, Effect, Exit, Scope } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { LockError } from "../../schema/LockError.ts"
 import type { Ending, IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
+import { lockAcquisitionDuration } from "../../services/Metrics.ts"
 import type { Admission } from "../../services/SagaGuard.ts"
 import { brief, unrecorded } from "../guard/Admissions.ts"
 import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
@@ -30,7 +31,7 @@ export interface Admissions {
    */
   readonly admit: (
     entry: Entry,
-    taken: { readonly fence: number; readonly asked: number },
+    taken: { readonly fence: number; readonly asked: number; readonly since: number },
     abandoned: ReadonlyArray<OpenMark>,
     pass: () => void,
     left: (landed: Landed | undefined) => void
@@ -69,7 +70,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
 
   return {
     withdraw,
-    admit: (entry, { asked, fence }, abandoned, pass, left) => {
+    admit: (entry, { asked, fence, since }, abandoned, pass, left) => {
       const { names, request, token } = entry
       const held = keeper.hold({ resources: names, token, fence }, asked)
       let state: "running" | "ending" | "ended" = "running"
@@ -119,7 +120,10 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
         commit,
         commitBehind: options.journal ? commit : undefined
       }
-      return Effect.flatMap(Effect.scope, (scope) => Effect.as(Scope.addFinalizerExit(scope, close), admission))
+      return Effect.contextWith((context: Context.Context<Scope.Scope>) => {
+        lockAcquisitionDuration.updateUnsafe((clock.currentTimeMillisUnsafe() - since) / 1000, context)
+        return Effect.as(Scope.addFinalizerExit(Context.get(context, Scope.Scope), close), admission)
+      })
     }
   }
 }

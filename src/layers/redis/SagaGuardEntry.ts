@@ -1,6 +1,6 @@
 /** A request as the fused guard asks Redis for it: whose locks it takes, and in which keys. */
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
-import { LEDGER, LOCK, recordKey, tagged, tagIn } from "./RedisKeys.ts"
+import { LEDGER, LOCK, tagged, tagIn } from "./RedisKeys.ts"
 
 /** Those of one kind by name, in the order of the names. */
 interface Keys {
@@ -20,10 +20,10 @@ export class Entry {
   readonly token: string
   private known: Keys | undefined
 
-  constructor(request: IdempotencyRequest, names: ReadonlyArray<string>, token: string) {
+  constructor(request: IdempotencyRequest, names: ReadonlyArray<string>, record: string, token: string) {
     this.request = request
     this.names = names
-    this.record = recordKey(request)
+    this.record = record
     this.token = token
   }
 

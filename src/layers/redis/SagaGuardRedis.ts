@@ -18,14 +18,13 @@
 import { Cause, Clock, Context, Duration, Effect, Exit, Layer, Random, type Scope } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
-import { invalidKey } from "../../schema/IdempotencyKey.ts"
+import { invalidKey, scopedKey } from "../../schema/IdempotencyKey.ts"
 import { LockError } from "../../schema/LockError.ts"
 import { resourceNames } from "../../schema/Resource.ts"
 import { Idempotency, type IdempotencyRequest, type OpenMark } from "../../services/Idempotency.ts"
 import { Ids } from "../../services/Ids.ts"
-import { counted, lockAcquisitionDuration } from "../../services/Metrics.ts"
 import { type Admission, SagaGuard } from "../../services/SagaGuard.ts"
-import { locked } from "../guard/Admissions.ts"
+import { locked, wantedBy } from "../guard/Admissions.ts"
 import * as ComposedGuard from "../guard/ComposedGuard.ts"
 import { makeLandings, type Passenger } from "../guard/Landings.ts"
 import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
@@ -38,10 +37,11 @@ import { makeLockNode } from "./LockNode.ts"
 import { listening } from "./LockWaiters.ts"
 import { type Landed, readRecord, served, storeError } from "./Records.ts"
 import * as RedisIdempotency from "./RedisIdempotency.ts"
+import { recordKey } from "./RedisKeys.ts"
 import * as RedisLock from "./RedisLock.ts"
 import { makeAdmissions } from "./SagaGuardAdmission.ts"
 import { Entry } from "./SagaGuardEntry.ts"
-import { type Answer, type Held, questionsTo } from "./SagaGuardScripts.ts"
+import { type Admitted, questionsTo } from "./SagaGuardScripts.ts"
 
 export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, RedisIdempotency.RedisIdempotencyOptions {
   /** False with idempotency switched off: nothing is looked up or recorded; true unless said. */
@@ -50,25 +50,41 @@ export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, Redis
   readonly journal?: boolean
 }
 
-/** It has its place in the queues of what it locks, and is told of what is recorded. */
-class Waiter extends Bell implements Place<Signal>, Passenger<Landed> {
-  readonly resources: ReadonlyArray<string>
-  readonly record: string
+/** It has its place in the queues of what it locks, and is told of what is recorded. Most need never wait. */
+class Waiter extends Entry implements Place<Signal>, Passenger<Landed> {
   readonly what: string
+  /** When it came, in milliseconds. */
+  readonly since: number
   found: Landed | undefined = undefined
   recorded = false
+  isQueued = true
+  isAboard = false
+  private readonly context: Context.Context<never>
+  private bell: Bell | undefined = undefined
 
-  constructor(context: Context.Context<never>, { names, record, request }: Entry) {
-    super(context)
-    this.resources = names
-    this.record = record
+  constructor(
+    request: IdempotencyRequest,
+    names: ReadonlyArray<string>,
+    record: string,
+    token: string,
+    context: Context.Context<never>,
+    since: number
+  ) {
+    super(request, names, record, token)
     this.what = sameResult(request, record)
+    this.context = context
+    this.since = since
   }
 
-  get changed(): this {
-    return this
+  get resources() {
+    return this.names
+  }
+  get changed(): Bell {
+    this.bell ??= new Bell(this.context)
+    return this.bell
   }
 }
+
 type Refusal = LockError | IdempotencyError
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
@@ -113,6 +129,16 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   }
   yield* Effect.forkScoped(listening(redis, wake), { startImmediately: true })
 
+  const standDown = (waiter: Waiter) => {
+    if (!waiter.isQueued) return
+    waiter.isQueued = false
+    places.leave(waiter)
+  }
+  const depart = (waiter: Waiter) => {
+    standDown(waiter)
+    if (waiter.isAboard) landings.leave(waiter)
+  }
+
   const replayed = (request: IdempotencyRequest, found: Landed | undefined) =>
     Effect.map(served(request, found), (result) => ({ _tag: "Replayed", result }) as const)
   const lookup = (request: IdempotencyRequest) =>
@@ -121,59 +147,72 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     )
 
   /**
-   * A recorded result, an admission, or what is done while the lock is another's, for so many milliseconds. The waiter's
-   * place is left to the caller.
+   * A recorded result, an admission, or what is done while the lock is another's, for so many milliseconds. Only then, and
+   * when it is admitted, it keeps its place.
    */
   const ask = <A>(
-    entry: Entry,
     waiter: Waiter,
     restore: Restore,
     held: (millis: number) => Effect.Effect<A, Refusal, Scope.Scope>
   ): Effect.Effect<Admission | A, Refusal, Scope.Scope> => {
     const asked = clock.currentTimeMillisUnsafe()
-    return Effect.matchCauseEffect(restore(questions.enter(entry)), {
-      onFailure: (cause): Effect.Effect<Admission | A, Refusal, Scope.Scope> =>
-        Effect.andThen(forget(entry), Effect.failCause(Cause.map(cause, asStoreError(entry)))),
-      onSuccess: (answer): Effect.Effect<Admission | A, Refusal, Scope.Scope> =>
-        answer[0] === "held" ? held(Number(answer[1])) : answered(entry, waiter, asked, answer)
+    return Effect.matchCauseEffect(restore(questions.enter(waiter)), {
+      onFailure: (cause): Effect.Effect<Admission | A, Refusal, Scope.Scope> => {
+        depart(waiter)
+        return Effect.andThen(forget(waiter), Effect.failCause(Cause.map(cause, asStoreError(waiter))))
+      },
+      onSuccess: (answer): Effect.Effect<Admission | A, Refusal, Scope.Scope> => {
+        switch (answer[0]) {
+          case "held":
+            return held(Number(answer[1]))
+          case "found":
+            return found(waiter, answer[1])
+          case "admitted":
+            return admitted(waiter, asked, answer)
+        }
+      }
     })
   }
   const asStoreError =
-    ({ request }: Entry) =>
+    ({ request }: Waiter) =>
     (cause: unknown): Refusal =>
       request.replay === false ? lockStoreError(cause) : storeError(cause)
   /** Whatever became of the question, the token must not stay; but nobody waits for a store that does not answer. */
-  const forget = (entry: Entry) =>
-    Effect.forkIn(admissions.withdraw(entry), background, { startImmediately: true, uninterruptible: true })
+  const forget = (waiter: Waiter) =>
+    Effect.forkIn(admissions.withdraw(waiter), background, { startImmediately: true, uninterruptible: true })
 
-  const answered = (
-    entry: Entry,
+  const found = (waiter: Waiter, text: string): Effect.Effect<Admission, Refusal> => {
+    const landed = readRecord(text)
+    if (landed !== undefined) landings.land(waiter, landed)
+    depart(waiter)
+    return replayed(waiter.request, landed)
+  }
+
+  const admitted = (
     waiter: Waiter,
     asked: number,
-    answer: Exclude<Answer, Held>
+    [, fence, ...marks]: Admitted
   ): Effect.Effect<Admission, Refusal, Scope.Scope> => {
-    if (answer[0] === "found") {
-      const landed = readRecord(answer[1])
-      if (landed !== undefined) landings.land(waiter, landed)
-      return replayed(entry.request, landed)
-    }
     if (clock.currentTimeMillisUnsafe() >= keeper.deadline(asked)) {
+      depart(waiter)
       const late = lockStoreError(new Error("the answer came after the lease had ended"))
-      return Effect.andThen(forget(entry), Effect.fail(late))
+      return Effect.andThen(forget(waiter), Effect.fail(late))
     }
-    const [, fence, ...marks] = answer
-    const admit = (abandoned: ReadonlyArray<OpenMark>) =>
-      admissions.admit(entry, { fence: Number(fence), asked }, abandoned, pass, (landed) => {
+    const admit = (abandoned: ReadonlyArray<OpenMark>) => {
+      if (waiter.isAboard) landings.leave(waiter)
+      const { since } = waiter
+      return admissions.admit(waiter, { fence: Number(fence), asked, since }, abandoned, pass, (landed) => {
         if (landed !== undefined) landings.land(waiter, landed)
         pass()
       })
-    const pass = () => places.leave(waiter)
-    return marks.length === 0
-      ? admit([])
-      : Effect.flatMap(
-          Effect.tapError(readMarks(marks), () => forget(entry)),
-          admit
-        )
+    }
+    const pass = () => standDown(waiter)
+    if (marks.length === 0) return admit([])
+    const read = Effect.tapError(readMarks(marks), () => {
+      depart(waiter)
+      return forget(waiter)
+    })
+    return Effect.flatMap(read, admit)
   }
 
   /** The text of a derived record already found unreadable is no news. */
@@ -186,29 +225,26 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
 
   /** `held`: for how long the lock is another's, if that is known already. */
   const wait = Effect.fnUntraced(function* (
-    entry: Entry,
     waiter: Waiter,
     restore: Restore,
-    start: number,
     held: number | undefined
   ): Effect.fn.Return<Admission, Refusal, Scope.Scope> {
-    const { request } = entry
+    const { names, request, since } = waiter
     let known = held
     const replays = request.replay !== false
-    let aboard = false
     while (true) {
       const landed = news(request, waiter)
       if (landed !== undefined) return yield* replayed(request, landed)
       let pause = limit
       if (places.isFirst(waiter)) {
-        const answer = known ?? (yield* ask(entry, waiter, restore, Effect.succeed))
+        const answer = known ?? (yield* ask(waiter, restore, Effect.succeed))
         known = undefined
         if (typeof answer !== "number") return answer
         // The holder may have died: its lease ends by itself. Jitter keeps processes from asking at the same moment.
         pause = answer + (yield* Random.nextIntBetween(1, 10))
       }
-      if (replays && !aboard) {
-        aboard = true
+      if (replays && !waiter.isAboard) {
+        waiter.isAboard = true
         landings.board(waiter)
         // What is recorded does not queue behind a lock; whoever asked has looked already.
         waiter.recorded = !places.isFirst(waiter)
@@ -219,9 +255,9 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
         if (recorded !== undefined) return recorded
         continue
       }
-      const left = start + limit - clock.currentTimeMillisUnsafe()
-      if (left <= 0) return yield* lockTimeout(entry.names, Duration.millis(limit - left))
-      yield* restore(waiter.suspend(Math.min(pause, left)))
+      const left = since + limit - clock.currentTimeMillisUnsafe()
+      if (left <= 0) return yield* lockTimeout(names, Duration.millis(limit - left))
+      yield* restore(waiter.changed.suspend(Math.min(pause, left)))
     }
   })
 
@@ -229,24 +265,21 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const request = options.replay === false ? { ...asked, replay: false } : asked
     const invalid = request.derived ? undefined : invalidKey(request.key)
     if (invalid !== undefined) return Effect.fail(invalid)
-    const names = resourceNames(locked(request))
+    const name = request.derived ? request.key : scopedKey(request)
+    const names = resourceNames(locked(request, request.derived ? name : wantedBy(name)))
     if (names instanceof LockError) return Effect.fail(names)
-    const entry = new Entry(request, names, `${origin}:${++entered}`)
-    if (composed !== undefined && entry.tags.size > 1) return composed.enter(request)
+    const record = recordKey(request, name)
+    const isFar = composed !== undefined && new Entry(request, names, record, "").tags.size > 1
+    if (isFar) return composed.enter(request)
     return Effect.uninterruptibleMask((restore) => {
-      const start = clock.currentTimeMillisUnsafe()
-      const waiter = new Waiter(context, entry)
-      places.join(waiter)
-      const waiting = (held?: number) => wait(entry, waiter, restore, start, held)
-      const entering = places.isFirst(waiter) ? ask(entry, waiter, restore, waiting) : waiting()
-      return Effect.onExit(entering, (exit) => {
-        landings.leave(waiter)
-        if (Exit.isSuccess(exit) && exit.value._tag === "Admitted") {
-          return counted(lockAcquisitionDuration, (clock.currentTimeMillisUnsafe() - start) / 1000)
-        }
-        places.leave(waiter)
-        return Effect.void
-      })
+      const now = clock.currentTimeMillisUnsafe()
+      const waiter = new Waiter(request, names, record, `${origin}:${++entered}`, context, now)
+      const waiting = (held?: number) =>
+        Effect.onExit(wait(waiter, restore, held), (exit) => {
+          if (Exit.isFailure(exit) || exit.value._tag === "Replayed") depart(waiter)
+          return Effect.void
+        })
+      return places.join(waiter) ? ask(waiter, restore, waiting) : waiting()
     })
   }
 

@@ -30,10 +30,10 @@ local function announce(locks, record)
 end
 `
 
-/** For so many milliseconds. */
-export type Held = readonly ["held", string]
-/** Admitted: the fence, and the marks of those that were admitted before. */
-export type Answer = Exclude<Found, readonly ["none"]> | Held | readonly ["admitted", string, ...ReadonlyArray<string>]
+/** The fence, and the marks of those that were admitted before. */
+export type Admitted = readonly ["admitted", string, ...ReadonlyArray<string>]
+/** Held: for so many milliseconds. */
+export type Answer = Exclude<Found, readonly ["none"]> | readonly ["held", string] | Admitted
 
 /** In milliseconds. */
 export interface Lives {

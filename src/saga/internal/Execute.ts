@@ -29,12 +29,13 @@ const requested = (
   outer: Context.Context<Services>
 ): Effect.Effect<Receipt<unknown>, unknown, Services> => {
   const about = aboutOf(request)
+  const context = annotated(outer, about)
   const scope = Scope.makeUnsafe()
   const whole = Effect.onExit(
-    enter({ saga, payload, request, about, outer, scope }),
+    enter({ saga, payload, request, context, scope }),
     (exit) => Scope.closeUnsafe(scope, exit) ?? Effect.void
   )
-  const within = Context.add(annotated(outer, about), Scope.Scope, scope)
+  const within = Context.add(context, Scope.Scope, scope)
   return Effect.updateContext(
     spanned(whole, outer, `saga ${saga.name}`, () => about),
     (): Context.Context<Services | Scope.Scope> => within
@@ -55,24 +56,19 @@ const annotated = (outer: Context.Context<Services>, about: About): Context.Cont
   return Context.add(outer, References.CurrentLogAnnotations, annotations)
 }
 
-interface Asking extends Pick<Entering, "saga" | "payload" | "request" | "scope"> {
-  readonly about: About
-  readonly outer: Context.Context<Services>
-}
+/** The scope is the admission's alone: the saga and its steps have that of whoever executes it, if any. */
+type Asking = Omit<Entering, "restore">
 
 /** Whoever is interrupted before it runs has its admission taken back, with the scope. */
 const enter = (asking: Asking): Effect.Effect<Receipt<unknown>, unknown, Services | Scope.Scope> =>
-  Effect.flatMap(Context.get(asking.outer, SagaGuard).enter(asking.request), (admission) => {
+  Effect.flatMap(Context.get(asking.context, SagaGuard).enter(asking.request), (admission) => {
     if (admission._tag === "Replayed") return replay(asking, admission.result)
-    const { about, outer, payload, request, saga, scope } = asking
     // What `run` does to its payload does not change what was asked for.
-    void request.fingerprint
+    void asking.request.fingerprint
     return Effect.uninterruptibleMask((restore) =>
       Effect.contextWith((inner: Context.Context<Services>) => {
-        // The scope is the admission's alone: the saga and its steps have that of whoever executes it, if any.
-        const context = spanOf(inner, annotated(outer, about))
-        const entry = { saga, payload, request, context, scope, restore, admission }
-        return Effect.updateContext(runAdmitted(entry), () => context)
+        const context = spanOf(inner, asking.context)
+        return Effect.updateContext(runAdmitted({ ...asking, context, restore, admission }), () => context)
       })
     )
   })
