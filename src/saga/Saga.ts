@@ -38,7 +38,7 @@
  * console.log(receipts.map(({ replayed, value }) => [value, replayed])) // [ [ 1, false ], [ 1, true ] ]
  * ```
  */
-import { Duration, Effect, Schema } from "effect"
+import { Duration, type Effect, Schema } from "effect"
 import type { DeadLetter, DeadLetterFilter } from "../schema/DeadLetter.ts"
 import type { DeadLetterError } from "../schema/DeadLetterError.ts"
 import type { IdempotencyError } from "../schema/IdempotencyError.ts"
@@ -170,11 +170,13 @@ export const make = <
     run: erase(options.run),
     previous: previousVersions(name, version, options.previous ?? [])
   }
-  const executeReceipt = (
-    payload: Payload["Type"],
-    executeOptions?: ExecuteOptions
-  ): Effect.Effect<Receipt<Success["Type"]>, Error["Type"] | SagaError, Requirements | SagaServices> =>
-    typed(execute(definition, payload, executeOptions?.idempotencyKey))
+  const executed =
+    <A>(as: (receipt: Receipt<unknown>) => unknown) =>
+    (
+      payload: Payload["Type"],
+      executeOptions?: ExecuteOptions
+    ): Effect.Effect<A, Error["Type"] | SagaError, Requirements | SagaServices> =>
+      typed(execute(definition, payload, executeOptions?.idempotencyKey, as))
   return defineSaga(
     {
       sagaName: name,
@@ -182,14 +184,15 @@ export const make = <
       payload: options.payload,
       success,
       error,
-      executeReceipt,
-      execute: (payload, executeOptions) => Effect.map(executeReceipt(payload, executeOptions), valueOf)
+      executeReceipt: executed<Receipt<Success["Type"]>>(whole),
+      execute: executed<Success["Type"]>(valueOf)
     } satisfies Saga<Name, Payload, Success, Error, Requirements>,
     definition
   )
 }
 
-const valueOf = <A>({ value }: Receipt<A>): A => value
+const whole = (receipt: Receipt<unknown>) => receipt
+const valueOf = ({ value }: Receipt<unknown>) => value
 
 const previousVersions = (
   name: string,

@@ -94,7 +94,10 @@ export const runTrial = (
       )
     const start = Effect.fnUntraced(function* (process: Process, payload: unknown) {
       const running: { exit: Exit.Exit<unknown, unknown> | undefined } = { exit: undefined }
-      process.fiber = yield* inProcess(process, execute(subject.saga, payload, undefined)).pipe(
+      process.fiber = yield* inProcess(
+        process,
+        execute(subject.saga, payload, undefined, (receipt) => receipt)
+      ).pipe(
         Effect.onExit((exit) =>
           Effect.sync(() => {
             running.exit = exit

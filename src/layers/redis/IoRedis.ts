@@ -19,7 +19,7 @@ import { hash } from "node:crypto"
 import { Config, Effect, Layer, Option, Redacted } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { Redis as Client, Command, RedisOptions } from "ioredis"
-import { type Deadlines, deadlinesIn } from "../../services/Deadlines.ts"
+import { type Deadlines, deadlinesIn, type Limit } from "../../services/Deadlines.ts"
 
 export type Options = Omit<RedisOptions, "replyMapping">
 
@@ -66,13 +66,18 @@ const make = Effect.fnUntraced(function* (options: Options) {
       (client) => Effect.sync(() => client.disconnect())
     )
   /** ioredis would start a timer for each command. */
-  class Unhurried extends Command {
+  class Limited extends Command implements Limit {
+    until = 0
+    among: Set<Limit> | undefined = undefined
     override setTimeout() {}
+    expire() {
+      this.reject(new Error("Command timed out"))
+    }
   }
   const on = (client: Client) => {
     const { keyPrefix } = client.options
     const given = keyPrefix === undefined ? TEXT : { ...TEXT, keyPrefix }
-    const command = (name: string, args: Array<string>) => new Unhurried(name, args, given)
+    const command = (name: string, args: Array<string>) => new Limited(name, args, given)
     const sendNow = sending(client, deadlines)
     const send: Redis.Redis["Service"]["send"] = (name, ...args: Array<string>) => sendNow(() => command(name, args))
     return { send, eval: evalBy(sendNow, command) }
@@ -114,35 +119,36 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
 const TEXT = { replyEncoding: "utf8" } as const
 
+type Sent = Command & Limit
+
 /** Makes the command when it is sent, since it is sent again when the effect is run again; `instead` of a refused one. */
 type Sending = <A>(
-  make: () => Command,
-  instead?: (refusal: string) => Command | undefined
+  make: () => Sent,
+  instead?: (refusal: string) => Sent | undefined
 ) => Effect.Effect<A, Redis.RedisError>
 
 const sending = (client: Client, deadlines: Deadlines): Sending => {
   const gather = gathering(client)
   let unanswered = 0
-  return <A>(make: () => Command, instead?: (refusal: string) => Command | undefined) =>
+  const answered = (command: Sent) => {
+    unanswered--
+    deadlines.lift(command)
+  }
+  return <A>(make: () => Sent, instead?: (refusal: string) => Sent | undefined) =>
     Effect.callback<A, Redis.RedisError>((resume) => {
-      const ask = (command: Command) => {
+      const ask = (command: Sent) => {
         // A lone command leaves at once: what is left to do in this turn is done while Redis works.
         if (unanswered++ > 0) gather()
         const { commandTimeout } = client.options
-        const lift =
-          commandTimeout === undefined
-            ? undefined
-            : deadlines(commandTimeout, () => command.reject(new Error("Command timed out")))
+        if (commandTimeout !== undefined) deadlines.set(commandTimeout, command)
         client.sendCommand(command)
         reply<A>(command.promise).then(
           (answer) => {
-            unanswered--
-            lift?.()
+            answered(command)
             resume(Effect.succeed(answer))
           },
           (cause) => {
-            unanswered--
-            lift?.()
+            answered(command)
             const other = instead?.(String(cause))
             if (other === undefined) resume(Effect.fail(failure(cause)))
             else ask(other)
@@ -155,21 +161,26 @@ const sending = (client: Client, deadlines: Deadlines): Sending => {
 
 const digests = new WeakMap<object, string>()
 const digestOf = (script: { readonly lua: string }): string => {
-  const known = digests.get(script) ?? hash("sha1", script.lua)
-  digests.set(script, known)
-  return known
+  const known = digests.get(script)
+  if (known !== undefined) return known
+  const digest = hash("sha1", script.lua)
+  digests.set(script, digest)
+  return digest
 }
 
-/** By its digest, which needs no asking; a Redis that does not know the script gets it with the call. */
+/**
+ * By its digest, which needs no asking; a Redis that does not know the script gets it with the call. ioredis looks names up
+ * in small letters.
+ */
 const evalBy =
-  (send: Sending, command: (name: string, args: Array<string>) => Command): Redis.Redis["Service"]["eval"] =>
+  (send: Sending, command: (name: string, args: Array<string>) => Sent): Redis.Redis["Service"]["eval"] =>
   (script) =>
   (...params) => {
     const args = [digestOf(script), String(script.numberOfKeys(...params))]
     for (const one of script.params(...params)) args.push(typeof one === "string" ? one : String(one))
     return send(
-      () => command("EVALSHA", args),
-      (refusal) => (refusal.includes("NOSCRIPT") ? command("EVAL", [script.lua, ...args.slice(1)]) : undefined)
+      () => command("evalsha", args),
+      (refusal) => (refusal.includes("NOSCRIPT") ? command("eval", [script.lua, ...args.slice(1)]) : undefined)
     )
   }
 

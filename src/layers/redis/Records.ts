@@ -47,11 +47,14 @@ export const readRecord = (record: string): Landed | undefined => {
   }
 }
 
-/** What a record means for this request. */
-export const served = (
+export const replayed = (result: string) => ({ _tag: "Replayed", result }) as const
+
+/** What a record means for this request, as whoever asks wants to be told. */
+export const served = <A>(
   request: IdempotencyRequest,
-  landed: Landed | undefined
-): Effect.Effect<string, IdempotencyError> => {
+  landed: Landed | undefined,
+  as: (result: string) => A
+): Effect.Effect<A, IdempotencyError> => {
   const { key } = request
   if (landed === undefined) {
     const problem = "it is not what this version writes"
@@ -66,6 +69,6 @@ export const served = (
   }
   return Effect.contextWith((context: Context.Context<never>) => {
     idempotentCacheHits.updateUnsafe(1, context)
-    return Effect.succeed(text)
+    return Effect.succeed(as(text))
   })
 }

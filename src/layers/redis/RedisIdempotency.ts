@@ -11,7 +11,7 @@ import * as Redis from "effect/persistence/Redis"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
 import { readMarks } from "./Ledger.ts"
-import { lockLost, readRecord, served, storeError } from "./Records.ts"
+import { lockLost, readRecord, replayed, served, storeError } from "./Records.ts"
 import * as Scripts from "./RedisIdempotencyScripts.ts"
 import { recordKey, tag, tagIn } from "./RedisKeys.ts"
 
@@ -68,7 +68,7 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
       if (invalid !== undefined) return yield* invalid
       if (request.replay === false) return undefined
       const found = yield* find(request)
-      return found[0] === "none" ? undefined : yield* served(request, readRecord(found[1]))
+      return found[0] === "none" ? undefined : yield* served(request, readRecord(found[1]), (result) => result)
     }),
     begin: Effect.fnUntraced(function* (request, lease) {
       const invalid = request.derived ? undefined : invalidKey(request.key)
@@ -76,8 +76,7 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
       const all = parts(request)
       if (all.length > 1 && request.replay !== false) {
         const found = yield* find(request)
-        if (found[0] !== "none")
-          return { _tag: "Replayed", result: yield* served(request, readRecord(found[1])) } as const
+        if (found[0] !== "none") return yield* served(request, readRecord(found[1]), replayed)
       }
       const asked = all.length > 1 ? { ...request, replay: false } : request
       const marks: Array<string> = []
@@ -90,8 +89,7 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
             Effect.tapError(() => before)
           )
         if (answer[0] === "refused") return yield* Effect.andThen(before, lockLost(request, lease.fence))
-        if (answer[0] !== "admitted")
-          return { _tag: "Replayed", result: yield* served(request, readRecord(answer[1])) } as const
+        if (answer[0] !== "admitted") return yield* served(request, readRecord(answer[1]), replayed)
         marks.push(...answer.slice(1))
       }
       return { _tag: "Admitted", abandoned: yield* readMarks(marks) } as const

@@ -35,7 +35,7 @@ import { Bell, type Signal } from "../lock/Waiting.ts"
 import { readMarks } from "./Ledger.ts"
 import { makeLockNode } from "./LockNode.ts"
 import { listening } from "./LockWaiters.ts"
-import { type Landed, readRecord, served, storeError } from "./Records.ts"
+import { type Landed, readRecord, replayed, served, storeError } from "./Records.ts"
 import * as RedisIdempotency from "./RedisIdempotency.ts"
 import { recordKey } from "./RedisKeys.ts"
 import * as RedisLock from "./RedisLock.ts"
@@ -139,12 +139,8 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     if (waiter.isAboard) landings.leave(waiter)
   }
 
-  const replayed = (request: IdempotencyRequest, found: Landed | undefined) =>
-    Effect.map(served(request, found), (result) => ({ _tag: "Replayed", result }) as const)
   const lookup = (request: IdempotencyRequest) =>
-    Effect.map(idempotency.lookup(request), (result) =>
-      result === undefined ? undefined : ({ _tag: "Replayed", result } as const)
-    )
+    Effect.map(idempotency.lookup(request), (result) => (result === undefined ? undefined : replayed(result)))
 
   /**
    * A recorded result, an admission, or what is done while the lock is another's, for so many milliseconds. Only then, and
@@ -185,7 +181,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const landed = readRecord(text)
     if (landed !== undefined) landings.land(waiter, landed)
     depart(waiter)
-    return replayed(waiter.request, landed)
+    return served(waiter.request, landed, replayed)
   }
 
   const admitted = (
@@ -234,7 +230,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const replays = request.replay !== false
     while (true) {
       const landed = news(request, waiter)
-      if (landed !== undefined) return yield* replayed(request, landed)
+      if (landed !== undefined) return yield* served(request, landed, replayed)
       let pause = limit
       if (places.isFirst(waiter)) {
         const answer = known ?? (yield* ask(waiter, restore, Effect.succeed))

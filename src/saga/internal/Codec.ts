@@ -23,9 +23,11 @@ type Coding = (value: unknown) => Exit.Exit<unknown, Schema.SchemaError>
 const perCodec = (make: (codec: JsonCodec) => Coding) => {
   const made = new WeakMap<JsonCodec, Coding>()
   return (codec: JsonCodec): Coding => {
-    const known = made.get(codec) ?? make(codec)
-    made.set(codec, known)
-    return known
+    const known = made.get(codec)
+    if (known !== undefined) return known
+    const coding = make(codec)
+    made.set(codec, coding)
+    return coding
   }
 }
 export const encoderOf = perCodec((codec) => Schema.encodeUnknownExit(codec))

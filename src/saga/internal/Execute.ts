@@ -9,30 +9,33 @@ import { makeRequest, type Request, readRecord, type SagaDefinition } from "./Re
 import type { Services } from "./Services.ts"
 import { spanned, spanOf } from "./Spans.ts"
 
-export const execute = (
+/** `as`: what of its receipt is asked for. */
+export const execute = <A>(
   saga: SagaDefinition,
   payload: unknown,
-  callersKey: string | undefined
-): Effect.Effect<Receipt<unknown>, unknown, Services> =>
+  callersKey: string | undefined,
+  as: (receipt: Receipt<unknown>) => A
+): Effect.Effect<A, unknown, Services> =>
   Effect.contextWith((outer: Context.Context<Services>) => {
     const requestOf = makeRequest(saga, payload, callersKey, outer)
     return typeof requestOf === "function"
-      ? Effect.flatMap(Context.get(outer, Ids).next, (sagaId) => requested(saga, payload, requestOf(sagaId), outer))
+      ? Effect.flatMap(Context.get(outer, Ids).next, (sagaId) => requested(saga, payload, requestOf(sagaId), outer, as))
       : Effect.fail(requestOf)
   })
 
 /** Many may wait in here at once: what is not needed before the admission is made after it. */
-const requested = (
+const requested = <A>(
   saga: SagaDefinition,
   payload: unknown,
   request: Request,
-  outer: Context.Context<Services>
-): Effect.Effect<Receipt<unknown>, unknown, Services> => {
+  outer: Context.Context<Services>,
+  as: (receipt: Receipt<unknown>) => A
+): Effect.Effect<A, unknown, Services> => {
   const about = aboutOf(request)
   const context = annotated(outer, about)
   const scope = Scope.makeUnsafe()
   const whole = Effect.onExit(
-    enter({ saga, payload, request, context, scope }),
+    enter({ saga, payload, request, context, scope, as }),
     (exit) => Scope.closeUnsafe(scope, exit) ?? Effect.void
   )
   const within = Context.add(context, Scope.Scope, scope)
@@ -57,10 +60,12 @@ const annotated = (outer: Context.Context<Services>, about: About): Context.Cont
 }
 
 /** The scope is the admission's alone: the saga and its steps have that of whoever executes it, if any. */
-type Asking = Omit<Entering, "restore">
+interface Asking<A> extends Omit<Entering, "restore"> {
+  readonly as: (receipt: Receipt<unknown>) => A
+}
 
 /** Whoever is interrupted before it runs has its admission taken back, with the scope. */
-const enter = (asking: Asking): Effect.Effect<Receipt<unknown>, unknown, Services | Scope.Scope> =>
+const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services | Scope.Scope> =>
   Effect.flatMap(Context.get(asking.context, SagaGuard).enter(asking.request), (admission) => {
     if (admission._tag === "Replayed") return replay(asking, admission.result)
     // What `run` does to its payload does not change what was asked for.
@@ -68,23 +73,20 @@ const enter = (asking: Asking): Effect.Effect<Receipt<unknown>, unknown, Service
     return Effect.uninterruptibleMask((restore) =>
       Effect.contextWith((inner: Context.Context<Services>) => {
         const context = spanOf(inner, asking.context)
-        return Effect.updateContext(runAdmitted({ ...asking, context, restore, admission }), () => context)
+        const run = Effect.map(runAdmitted({ ...asking, context, restore, admission }), asking.as)
+        return Effect.updateContext(run, () => context)
       })
     )
   })
 
-const replay = (asking: Asking, result: string): Effect.Effect<Receipt<unknown>, unknown, Services | Scope.Scope> => {
+const replay = <A>(asking: Asking<A>, result: string): Effect.Effect<A, unknown, Services | Scope.Scope> => {
   const { request, saga } = asking
   const record = readRecord(saga, result)
   switch (record._tag) {
     case "Success":
-      return Effect.succeed({
-        sagaId: record.sagaId,
-        value: record.value,
-        replayed: true,
-        recorded: true,
-        parked: []
-      })
+      return Effect.succeed(
+        asking.as({ sagaId: record.sagaId, value: record.value, replayed: true, recorded: true, parked: [] })
+      )
     case "Failure":
       return Effect.fail(record.error)
     case "Unreadable":
