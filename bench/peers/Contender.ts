@@ -15,11 +15,11 @@ const Doc = Schema.Struct({
 })
 type Doc = typeof Doc.Type
 
-/** A write refused for good (SQLSTATE class 23: integrity) or one that may succeed later. */
-class StoreError extends Schema.TaggedError<StoreError>()("StoreError", {
-  refused: Schema.Boolean,
-  message: Schema.String
-}) {}
+/**
+ * A write refused for good (SQLSTATE class 23: integrity) or one that may succeed later. A plain value, as the text is that
+ * the harness's own Effect contenders fail with: a class would capture a stack that nobody reads.
+ */
+const StoreError = Schema.TaggedStruct("StoreError", { refused: Schema.Boolean, message: Schema.String })
 
 type Insert = (doc: Doc, key: string) => Promise<number>
 type Delete = (doc: Doc, key: string) => Promise<void>
@@ -45,7 +45,7 @@ const Rejection = Schema.Struct({ code: Schema.String, message: Schema.String })
 const isRejection = Schema.is(Rejection)
 
 const storeError = (cause: unknown) =>
-  new StoreError({ refused: isRejection(cause) && cause.code.startsWith("23"), message: String(cause) })
+  StoreError.make({ refused: isRejection(cause) && cause.code.startsWith("23"), message: String(cause) })
 
 /** Rows are owned by the saga that wrote them: its id stands in the harness's `op_key`. */
 const call = <A>(write: (doc: Doc, key: string) => Promise<A>, doc: Doc) =>
