@@ -1,21 +1,66 @@
 /** The fused guard: what it asks of Redis, and who is served when. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer } from "effect"
+import { Deferred, Effect, Fiber, Layer, Option } from "effect"
 import * as Schema from "effect/Schema"
-import { IoRedis, Saga, SagaLive, Step } from "effect-saga"
+import { IoRedis, Saga, SagaLive, SagaMemory, Step } from "effect-saga"
+import { lockKey } from "../../src/layers/redis/RedisKeys.ts"
 import * as PgliteClient from "../../src/layers/sql/PgliteClient.ts"
 import { servers } from "../servers/inject.ts"
-import { commandsDuring, composed, fused, own, request, serve, url } from "./GuardWorld.ts"
+import {
+  asked,
+  commandsDuring,
+  composed,
+  fused,
+  type Guard,
+  marksOn,
+  own,
+  plain,
+  request,
+  serve,
+  url
+} from "./GuardWorld.ts"
 
 describe.skipIf(servers().redis === null)("the fused guard", () => {
   it.live("asks Redis twice for a first request and once for a repeat, whatever kind of key", () =>
     Effect.gen(function* () {
       const guard = yield* fused()
-      yield* serve(guard, request())
+      // Redis is given each kind's scripts once.
+      for (const derived of [false, true]) yield* serve(guard, request({ derived }))
       for (const one of [request(), request({ derived: true }), request({ resources: [own("a"), own("b")] })]) {
         assert.deepStrictEqual(yield* commandsDuring(serve(guard, one)), ["EVALSHA", "EVALSHA"])
         assert.deepStrictEqual(yield* commandsDuring(serve(guard, one)), ["EVALSHA"])
       }
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("serves a request whose resources are named twice and out of order, and leaves no lock and no mark", () =>
+    Effect.gen(function* () {
+      const [guard, client] = [yield* fused(), yield* plain]
+      const [one, two] = [own("a"), own("b")]
+      for (const derived of [false, true]) {
+        const asking = request({ resources: [two, one, two], derived, key: own("key") })
+        assert.strictEqual(yield* serve(guard, asking), "ran")
+        assert.strictEqual(yield* serve(guard, asking), "one")
+        assert.strictEqual(yield* asked(() => client.exists(lockKey(one), lockKey(two))), 0)
+        assert.strictEqual(yield* asked(() => marksOn(client, [one, two])), 0)
+      }
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("lets one of two sagas run that have the same id, of one process or of two", () =>
+    Effect.gen(function* () {
+      const [guard, other] = [yield* fused(), yield* fused({ wait: "100 millis" })]
+      const resources = [own("shared")]
+      const enter = (by: Guard) => Effect.scoped(by.enter({ ...request({ resources }), sagaId: "the same" }))
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          assert.strictEqual((yield* guard.enter({ ...request({ resources }), sagaId: "the same" }))._tag, "Admitted")
+          const late = yield* Effect.flip(enter(other))
+          assert.strictEqual(late.reason._tag, "LockTimeout")
+          assert.isTrue(Option.isNone(yield* Effect.timeoutOption(enter(guard), "100 millis")))
+        })
+      )
+      assert.strictEqual((yield* enter(other))._tag, "Admitted")
     }).pipe(Effect.scoped)
   )
 
@@ -38,6 +83,27 @@ describe.skipIf(servers().redis === null)("the fused guard", () => {
       const id = own("counted")
       assert.deepStrictEqual(yield* commandsDuring(run(id)), ["EVALSHA", "EVALSHA"])
       assert.deepStrictEqual(yield* commandsDuring(run(id)), ["EVALSHA"])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("knows a repeat by what was asked for, whatever the saga did to its payload", () =>
+    Effect.gen(function* () {
+      const saga = Saga.make("Careless", {
+        payload: Schema.Struct({ id: Schema.String, tags: Schema.mutable(Schema.Array(Schema.String)) }),
+        success: Schema.Finite,
+        resource: ({ id }) => id,
+        steps: [],
+        run: ({ tags }) => Effect.sync(() => tags.push("seen"))
+      })
+      const onRedis = SagaLive.layer.pipe(Layer.provide([IoRedis.layerUrl(url), PgliteClient.layer]))
+      for (const layer of [onRedis, SagaMemory.layer]) {
+        const live = yield* Layer.build(Layer.fresh(layer))
+        const id = own("careless")
+        const run = () =>
+          saga.executeReceipt({ id, tags: ["a"] }, { idempotencyKey: id }).pipe(Effect.provideContext(live))
+        assert.deepInclude(yield* run(), { value: 2, replayed: false })
+        assert.deepInclude(yield* run(), { value: 2, replayed: true })
+      }
     }).pipe(Effect.scoped)
   )
 
