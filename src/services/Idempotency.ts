@@ -37,7 +37,7 @@ export interface IdempotencyRequest {
   readonly key: string
   /** Derived from the payload, not given by the caller: void once another saga wrote the resource. */
   readonly derived: boolean
-  /** SHA-256 of the payload's canonical form. */
+  /** SHA-256 of the payload's canonical form; perhaps worked out only when it is first read. */
   readonly fingerprint: string
   readonly resources: ReadonlyArray<string>
   /** False: neither look up nor record (the toggle `idempotency`); admission and open marks stay. */

@@ -1,5 +1,5 @@
 /**
- * Effect's `Redis` service over ioredis 6: one pipelined connection for commands, one per subscription.
+ * Effect's `Redis` service over ioredis, 5 or 6: one pipelined connection for commands, one per subscription.
  *
  * **Details**
  *
