@@ -12,7 +12,7 @@ import { DistributedLock, type Instead, type Lease, type Listener } from "../../
 import { type Ending, Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
 import { type Admission, SagaGuard } from "../../services/SagaGuard.ts"
 import { type Lines, makeLines } from "../lock/Lines.ts"
-import { brief, locked, unrecorded, wanted } from "./Admissions.ts"
+import { blind, brief, locked, unrecorded, wanted } from "./Admissions.ts"
 
 const nothing: Ending = { _tag: "Nothing" }
 
@@ -168,7 +168,5 @@ export const layer: Layer.Layer<SagaGuard, never, DistributedLock | Idempotency>
 /** With idempotency switched off: nothing is looked up or recorded; admission and open marks stay. */
 export const layerWithoutReplay: Layer.Layer<SagaGuard, never, DistributedLock | Idempotency> = Layer.effect(
   SagaGuard,
-  Effect.map(make, (guard) =>
-    SagaGuard.of({ ...guard, enter: (request) => guard.enter({ ...request, replay: false }) })
-  )
+  Effect.map(make, (guard) => SagaGuard.of({ ...guard, enter: (request) => guard.enter(blind(request)) }))
 )

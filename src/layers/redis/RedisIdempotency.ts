@@ -10,6 +10,7 @@ import { Duration, Effect, Layer } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { Idempotency, type IdempotencyRequest } from "../../services/Idempotency.ts"
+import { blind } from "../guard/Admissions.ts"
 import { readMarks } from "./Ledger.ts"
 import { lockLost, readRecord, replayed, served, storeError } from "./Records.ts"
 import * as Scripts from "./RedisIdempotencyScripts.ts"
@@ -78,7 +79,7 @@ const make = Effect.fnUntraced(function* (options: RedisIdempotencyOptions) {
         const found = yield* find(request)
         if (found[0] !== "none") return yield* served(request, readRecord(found[1]), replayed)
       }
-      const asked = all.length > 1 ? { ...request, replay: false } : request
+      const asked = all.length > 1 ? blind(request) : request
       const marks: Array<string> = []
       for (const [index, part] of all.entries()) {
         const before = withdraw(all.slice(0, index), request, lease.fence)

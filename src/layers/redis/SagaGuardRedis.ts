@@ -24,7 +24,7 @@ import { resourceNames } from "../../schema/Resource.ts"
 import { Idempotency, type IdempotencyRequest, type OpenMark } from "../../services/Idempotency.ts"
 import { Ids } from "../../services/Ids.ts"
 import { type Admission, SagaGuard } from "../../services/SagaGuard.ts"
-import { locked, wantedBy } from "../guard/Admissions.ts"
+import { blind, locked, wantedBy } from "../guard/Admissions.ts"
 import * as ComposedGuard from "../guard/ComposedGuard.ts"
 import { makeLandings, type Passenger } from "../guard/Landings.ts"
 import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
@@ -152,7 +152,9 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     held: (millis: number) => Effect.Effect<A, Refusal, Scope.Scope>
   ): Effect.Effect<Admission | A, Refusal, Scope.Scope> => {
     const asked = clock.currentTimeMillisUnsafe()
-    return Effect.matchCauseEffect(restore(questions.enter(waiter)), {
+    // What throws while it is put into words must not keep the place either.
+    const question = Effect.suspend(() => questions.enter(waiter))
+    return Effect.matchCauseEffect(restore(question), {
       onFailure: (cause): Effect.Effect<Admission | A, Refusal, Scope.Scope> => {
         depart(waiter)
         return Effect.andThen(forget(waiter), Effect.failCause(Cause.map(cause, asStoreError(waiter))))
@@ -258,7 +260,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   })
 
   const enter: SagaGuard["Service"]["enter"] = (asked) => {
-    const request = options.replay === false ? { ...asked, replay: false } : asked
+    const request = options.replay === false ? blind(asked) : asked
     const invalid = request.derived ? undefined : invalidKey(request.key)
     if (invalid !== undefined) return Effect.fail(invalid)
     const name = request.derived ? request.key : scopedKey(request)

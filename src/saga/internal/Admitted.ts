@@ -132,8 +132,7 @@ const open = Effect.fnUntraced(function* (
 ): Effect.fn.Return<{ readonly fence: number; readonly written: boolean }, LockError | JournalError, Services> {
   const { lease } = admission
   let fence = lease.fence
-  const { encoded: payload, ...identity } = request
-  const { derived, fingerprint, key, resources, saga, sagaId } = identity
+  const { derived, encoded: payload, fingerprint, key, resources, saga, sagaId } = request
   for (let round = 1; ; round++) {
     const opened = {
       sagaId,

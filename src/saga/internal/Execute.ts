@@ -97,7 +97,7 @@ const replay = <A>(asking: Asking<A>, result: string): Effect.Effect<A, unknown,
       // It speaks of a state, which is simply written again.
       return Effect.andThen(
         Effect.logWarning(`a recorded result cannot be read and counts as absent: ${record.problem}`),
-        Effect.suspend(() => enter({ ...asking, request: { ...request, unreadable: result } }))
+        Effect.suspend(() => enter({ ...asking, request: request.beside(result) }))
       )
   }
 }

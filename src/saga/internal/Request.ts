@@ -26,9 +26,52 @@ export interface SagaDefinition {
   readonly previous: ReadonlyMap<number, SagaDefinition>
 }
 
-export interface Request extends IdempotencyRequest {
+/** What is the same whatever the saga's id. */
+interface Wanted {
+  readonly saga: string
+  readonly key: string
+  readonly derived: boolean
+  readonly resources: ReadonlyArray<string>
+  readonly journaled: boolean
   /** The payload in encoded form. */
   readonly encoded: unknown
+}
+
+/** Many may wait: once the digest is worked out, nothing is kept of what it is of. */
+export class Request implements Wanted, IdempotencyRequest {
+  readonly saga: string
+  readonly sagaId: string
+  readonly key: string
+  readonly derived: boolean
+  readonly resources: ReadonlyArray<string>
+  readonly journaled: boolean
+  readonly encoded: unknown
+  readonly unreadable?: string
+  private print: string | (() => string)
+
+  /** `form`: what the fingerprint is the digest of; or the fingerprint. */
+  constructor(wanted: Wanted, sagaId: string, form: string | (() => string), unreadable?: string) {
+    this.saga = wanted.saga
+    this.sagaId = sagaId
+    this.key = wanted.key
+    this.derived = wanted.derived
+    this.resources = wanted.resources
+    this.journaled = wanted.journaled
+    this.encoded = wanted.encoded
+    if (unreadable !== undefined) this.unreadable = unreadable
+    this.print = form
+  }
+
+  /** Worked out once: when it is first read, or when this turn is over, while the store is asked. */
+  get fingerprint(): string {
+    if (typeof this.print !== "string") this.print = sha256(this.print())
+    return this.print
+  }
+
+  /** The same after a record was found that cannot be read. */
+  beside(unreadable: string): Request {
+    return new Request(this, this.sagaId, this.fingerprint, unreadable)
+  }
 }
 
 /** By its saga's id; or, before anything is touched, `InvalidPayload` or `InvalidKey`. */
@@ -46,42 +89,28 @@ export const makeRequest = (
   if (typeof form !== "function") return form
   const named = saga.resources(payload)
   const resources = named.length === 1 ? named : [...new Set(named)].sort()
-  // The parts are joined as JSON so that no two different lists of parts give the same text.
-  const key = callersKey ?? sha256(JSON.stringify([saga.name, saga.version, resources, form()]))
-  const fingerprint = digested(form)
-  return (sagaId) => ({
+  const wanted = {
     saga: saga.name,
-    sagaId,
-    key,
+    // The parts are joined as JSON so that no two different lists of parts give the same text.
+    key: callersKey ?? sha256(JSON.stringify([saga.name, saga.version, resources, form()])),
     derived: callersKey === undefined,
-    get fingerprint() {
-      return fingerprint()
-    },
     resources,
     journaled: Context.get(context, SagaJournal).keeps,
     encoded: encoded.value ?? null
-  })
+  }
+  return (sagaId) => {
+    const request = new Request(wanted, sagaId, form)
+    queueMicrotask(() => readAhead(request))
+    return request
+  }
 }
 
-/** Worked out once: when it is first read, or when this turn is over, while the store is asked. */
-const digested = (form: () => string): (() => string) => {
-  let rest: (() => string) | undefined = form
-  let digest = ""
-  const read = () => {
-    if (rest !== undefined) {
-      digest = sha256(rest())
-      rest = undefined
-    }
-    return digest
+const readAhead = (request: Request) => {
+  try {
+    void request.fingerprint
+  } catch {
+    // Whoever needs it is told.
   }
-  queueMicrotask(() => {
-    try {
-      read()
-    } catch {
-      // Whoever needs it is told.
-    }
-  })
-  return read
 }
 
 /** The text of a result or of a failure to be repeated; undefined if its schema cannot encode it. */
