@@ -43,12 +43,13 @@ const isMoved = (key: string) => key === "__proto__" || (key >= "0" && key < ":"
 const inOrder = (value: unknown, looking: Looking): unknown => {
   switch (typeof value) {
     case "string":
-      return hasRoom(looking, value.length) && value.isWellFormed() ? value : unusual
+      return hasRoom(looking, value.length + 1) && value.isWellFormed() ? value : unusual
     case "number":
       return hasRoom(looking, DIGITS) && Number.isFinite(value) ? value : unusual
     case "boolean":
-      return value
+      return hasRoom(looking, 1) ? value : unusual
     case "object":
+      if (!hasRoom(looking, 1)) return unusual
       return value === null ? null : containerInOrder(value, looking)
     default:
       return unusual

@@ -103,6 +103,23 @@ describe.skipIf(servers().redis === null)("the fused guard, when a reply is lost
   }
 })
 
+describe.skipIf(servers().redis === null)("the fused guard, when a record", () => {
+  it.live("is not what it writes, says so, and keeps nobody else waiting", () =>
+    Effect.gen(function* () {
+      const [guard, client] = [yield* guardOn({ wait: "1 second" }), yield* clientOn()]
+      for (const text of ["nothing", '1\nprint\n"a"b"\ntext']) {
+        const one = request({ derived: false })
+        yield* asked(() => client.set(recordKey(one), text))
+        for (let again = 0; again < 2; again++) {
+          const error = yield* Effect.flip(serve(guard, one))
+          assert.strictEqual(error._tag === "OutcomeUnknown" ? error._tag : error.reason._tag, "RecordUnreadable")
+        }
+        assert.isTrue(yield* serve(guard, request({ resources: one.resources })))
+      }
+    }).pipe(Effect.scoped)
+  )
+})
+
 describe.skipIf(servers().redis === null)("the fused guard, when a request is interrupted", () => {
   /** Interrupts a request once it has come that far, and says what it leaves of locks and marks. */
   const interrupting = (
@@ -154,6 +171,25 @@ describe.skipIf(servers().redis === null)("the fused guard, when a request is in
       }).pipe(Effect.scoped)
     )
   }
+
+  it.live("before Redis has the script it asks with, leaves neither lock nor mark", () =>
+    Effect.gen(function* () {
+      const server = yield* Effect.acquireRelease(Effect.promise(PrivateRedis.start), (one) => Effect.promise(one.stop))
+      const [guard, client] = [yield* guardOn({}, {}, server.url), yield* clientOn(server.url)]
+      const interrupted = (one: IdempotencyRequest) =>
+        Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(serve(guard, one, Effect.never), { startImmediately: true })
+          yield* Fiber.interrupt(fiber)
+          yield* Effect.sleep("100 millis")
+          assert.deepStrictEqual(yield* left(client, one), [0, 0])
+        })
+      // The first teaches Redis how to take an admission back.
+      const first = request()
+      assert.isTrue(yield* serve(guard, first))
+      yield* interrupted(request())
+      yield* interrupted(request({ derived: false }))
+    }).pipe(Effect.scoped)
+  )
 
   it.live("while it ends, leaves no lock", () =>
     Effect.gen(function* () {

@@ -136,6 +136,7 @@ const sending = (client: Client, deadlines: Deadlines): Sending => {
   }
   return <A>(make: () => Sent, instead?: (refusal: string) => Sent | undefined) =>
     Effect.callback<A, Redis.RedisError>((resume) => {
+      let isWanted = true
       const ask = (command: Sent) => {
         // A lone command leaves at once: what is left to do in this turn is done while Redis works.
         if (unanswered++ > 0) gather()
@@ -149,13 +150,19 @@ const sending = (client: Client, deadlines: Deadlines): Sending => {
           },
           (cause) => {
             answered(command)
-            const other = instead?.(String(cause))
+            // Whoever was interrupted meanwhile may have taken back what this would do.
+            const other = isWanted ? instead?.(String(cause)) : undefined
             if (other === undefined) resume(Effect.fail(failure(cause)))
             else ask(other)
           }
         )
       }
       ask(make())
+      return instead === undefined
+        ? undefined
+        : Effect.sync(() => {
+            isWanted = false
+          })
     })
 }
 

@@ -34,15 +34,25 @@ export const recordText = ({ fingerprint, sagaId }: IdempotencyRequest, fence: n
   return ending._tag === "Result" ? `${head}\n${ending.text}` : head
 }
 
+const unquoted = (id: string): string | undefined => {
+  try {
+    return String(JSON.parse(id))
+  } catch {
+    return undefined
+  }
+}
+
 /** Undefined: it is not what this version writes. */
 export const readRecord = (record: string): Landed | undefined => {
   const parts = /^(\d+)\n([^\n]*)\n("[^\n]*")(?:\n|$)/.exec(record)
   const [head, fence, fingerprint, id] = parts ?? []
   if (head === undefined || fence === undefined || fingerprint === undefined || id === undefined) return undefined
+  const sagaId = unquoted(id)
+  if (sagaId === undefined) return undefined
   return {
     fence,
     fingerprint,
-    sagaId: String(JSON.parse(id)),
+    sagaId,
     text: head.endsWith("\n") ? record.slice(head.length) : undefined
   }
 }

@@ -180,9 +180,9 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     Effect.forkIn(admissions.withdraw(waiter), background, { startImmediately: true, uninterruptible: true })
 
   const found = (waiter: Waiter, text: string): Effect.Effect<Admission, Refusal> => {
+    depart(waiter)
     const landed = readRecord(text)
     if (landed !== undefined) landings.land(waiter, landed)
-    depart(waiter)
     return served(waiter.request, landed, replayed)
   }
 
