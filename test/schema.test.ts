@@ -129,6 +129,20 @@ describe("the canonical form", () => {
     assert.strictEqual(ours(deep(200)), ofLibrary(deep(200)))
     assert.strictEqual(ours(Array(2)), "[null,null]")
   })
+
+  it("is of the value as it was, whatever becomes of it before the text is asked for", () => {
+    const items: Array<unknown> = [1, [2], { c: 3 }]
+    const before = { b: items, a: 0 }
+    const form = canonicalForm(before)
+    items.push(1n)
+    before.a = 1
+    assert.strictEqual(typeof form === "function" && form(), '{"a":0,"b":[1,[2],{"c":3}]}')
+  })
+
+  it("of what is more than one text is refused at once", () => {
+    const large = new Array(100).fill("x".repeat(2 ** 23))
+    assert.instanceOf(canonicalForm(large), IdempotencyError)
+  })
 })
 
 describe("keys and names", () => {

@@ -6,14 +6,16 @@ import canonicalize from "canonicalize"
 import { IdempotencyError, InvalidKey } from "./IdempotencyError.ts"
 
 /**
- * What gives the form; or `InvalidKey` for what JSON cannot carry: NaN, infinities, lone surrogates, cycles, bigints. Plain
- * JSON is only looked through at first: asked for later, the form is of what the value is by then.
+ * What gives the form of the value as it is now, whatever becomes of it; or `InvalidKey` for what JSON cannot carry: NaN,
+ * infinities, lone surrogates, cycles, bigints. Of plain JSON the text is written when it is asked for.
  */
 export const canonicalForm = (encoded: unknown): (() => string) | IdempotencyError => {
   try {
-    const sorted = inOrder(encoded, { depth: 0, room: ROOM })
-    if (sorted !== unusual) return () => JSON.stringify(sorted)
-    const form = canonicalize(encoded) ?? "null"
+    const looking = { depth: 0, room: ROOM }
+    const sorted = inOrder(encoded, looking)
+    if (sorted !== unusual && looking.room >= 0) return () => JSON.stringify(sorted)
+    // What may be more than one text of the engine fails here, and not when it is asked for.
+    const form = sorted === unusual ? (canonicalize(encoded) ?? "null") : JSON.stringify(sorted)
     return () => form
   } catch (cause) {
     const problem = `the payload has no canonical JSON form: ${cause instanceof Error ? cause.message : String(cause)}`
@@ -37,28 +39,26 @@ interface Looking {
 const isMoved = (key: string) => key === "__proto__" || (key >= "0" && key < ":")
 
 /**
- * The same value with its members in order: the engine then writes the canonical form by itself, in one go, since JCS
- * writes texts and numbers as it does. `unusual`: what is not plain JSON, or is very large, is left to the library.
+ * A copy with its members in order: the engine then writes the canonical form by itself, in one go, since JCS writes texts
+ * and numbers as it does. `unusual`: what is not plain JSON is left to the library.
  */
 const inOrder = (value: unknown, looking: Looking): unknown => {
   switch (typeof value) {
     case "string":
-      return hasRoom(looking, value.length + 1) && value.isWellFormed() ? value : unusual
+      looking.room -= value.length + 1
+      return value.isWellFormed() ? value : unusual
     case "number":
-      return hasRoom(looking, DIGITS) && Number.isFinite(value) ? value : unusual
+      looking.room -= DIGITS
+      return Number.isFinite(value) ? value : unusual
     case "boolean":
-      return hasRoom(looking, 1) ? value : unusual
+      looking.room--
+      return value
     case "object":
-      if (!hasRoom(looking, 1)) return unusual
+      looking.room--
       return value === null ? null : containerInOrder(value, looking)
     default:
       return unusual
   }
-}
-
-const hasRoom = (looking: Looking, characters: number) => {
-  looking.room -= characters
-  return looking.room >= 0
 }
 
 const containerInOrder = (value: object, looking: Looking): unknown => {
@@ -70,15 +70,13 @@ const containerInOrder = (value: object, looking: Looking): unknown => {
 }
 
 const itemsInOrder = (items: ReadonlyArray<unknown>, looking: Looking): unknown => {
-  let sorted: Array<unknown> | undefined
-  for (let i = 0; i < items.length; i++) {
-    const one = inOrder(items[i], looking)
+  const sorted = [...items]
+  for (let i = 0; i < sorted.length; i++) {
+    const one = inOrder(sorted[i], looking)
     if (one === unusual) return unusual
-    if (one === items[i]) continue
-    sorted ??= [...items]
     sorted[i] = one
   }
-  return sorted ?? items
+  return sorted
 }
 
 const membersOf = (value: object, looking: Looking): unknown => {
@@ -92,8 +90,9 @@ const membersInOrder = (members: Readonly<Record<string, unknown>>, looking: Loo
   for (const key of Object.keys(members).sort()) {
     const member = members[key]
     if (member === undefined) continue
+    looking.room -= key.length
     const one = inOrder(member, looking)
-    if (one === unusual || isMoved(key) || !hasRoom(looking, key.length) || !key.isWellFormed()) return unusual
+    if (one === unusual || isMoved(key) || !key.isWellFormed()) return unusual
     sorted[key] = one
   }
   return sorted

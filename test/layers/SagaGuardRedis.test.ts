@@ -107,6 +107,27 @@ describe.skipIf(servers().redis === null)("the fused guard", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("knows a repeat by what was asked for, though its caller changes the payload in the same turn", () =>
+    Effect.gen(function* () {
+      const saga = Saga.make("Passed on", {
+        payload: Schema.Struct({ id: Schema.String, tags: Schema.Unknown }),
+        success: Schema.String,
+        resource: ({ id }) => id,
+        steps: [],
+        run: () => Effect.succeed("done")
+      })
+      const live = yield* Layer.build(SagaLive.layer.pipe(Layer.provide([IoRedis.layerUrl(url), PgliteClient.layer])))
+      for (const change of ["more", 1n]) {
+        const [id, tags]: [string, Array<unknown>] = [own("changed"), [1, 2]]
+        const first = Effect.runPromiseWith(live)(saga.executeReceipt({ id, tags }))
+        tags.push(change)
+        assert.deepInclude(yield* asked(() => first), { value: "done", replayed: false })
+        const again = saga.executeReceipt({ id, tags: [1, 2] })
+        assert.deepInclude(yield* Effect.provideContext(again, live), { value: "done", replayed: true })
+      }
+    }).pipe(Effect.scoped)
+  )
+
   it.live(
     "sets the fence of undoing aside: a saga that fails asks twice too, and its undo carries a higher fence",
     () =>
