@@ -25,9 +25,15 @@ import type { OutcomeUnknown } from "../schema/SagaError.ts"
 import type { Lease } from "./DistributedLock.ts"
 import type { Ending, IdempotencyRequest, OpenMark } from "./Idempotency.ts"
 
+/** A recorded result. */
+export interface Replayed {
+  readonly _tag: "Replayed"
+  readonly result: string
+}
+
 /** A recorded result, or sole ownership of the resources until the scope closes. */
 export type Admission =
-  | { readonly _tag: "Replayed"; readonly result: string }
+  | Replayed
   | {
       readonly _tag: "Admitted"
       readonly lease: Lease
@@ -56,6 +62,13 @@ export class SagaGuard extends Context.Service<
      * when the scope closes.
      */
     readonly enter: (request: IdempotencyRequest) => Effect.Effect<Admission, LockError | IdempotencyError, Scope.Scope>
+    /**
+     * Reads what is recorded, where that is likely: this process has seen a record of it. Without a saga's id, since
+     * nothing is admitted. Undefined: `enter` tells.
+     */
+    readonly recall?: (
+      wanted: Omit<IdempotencyRequest, "sagaId">
+    ) => Effect.Effect<Replayed | undefined, IdempotencyError> | undefined
     /**
      * Stores the ending of a saga whose owner is gone, admitted at `fence`: its open mark is closed and a repeat gets
      * its result. Never fails: when another was admitted since, or the store is gone, nothing is stored.

@@ -61,7 +61,7 @@ export const replayed = (result: string) => ({ _tag: "Replayed", result }) as co
 
 /** What a record means for this request, as whoever asks wants to be told. */
 export const served = <A>(
-  request: IdempotencyRequest,
+  request: Pick<IdempotencyRequest, "key" | "fingerprint">,
   landed: Landed | undefined,
   as: (result: string) => A
 ): Effect.Effect<A, IdempotencyError> => {

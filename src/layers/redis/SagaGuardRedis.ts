@@ -35,6 +35,7 @@ import { Bell, type Signal } from "../lock/Waiting.ts"
 import { readMarks } from "./Ledger.ts"
 import { makeLockNode } from "./LockNode.ts"
 import { listening } from "./LockWaiters.ts"
+import { makeRecordRecall } from "./RecordRecall.ts"
 import { type Landed, readRecord, replayed, served, storeError } from "./Records.ts"
 import * as RedisIdempotency from "./RedisIdempotency.ts"
 import { recordKey } from "./RedisKeys.ts"
@@ -120,6 +121,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   // Of a token only its beginning is drawn: no other guard has it, and drawing one costs more than asking for a lock.
   const origin = yield* Context.get(context, Ids).next
   let entered = 0
+  const { recall, seen } = makeRecordRecall(redis)
   const places = makePlaces<Waiter>()
   const landings = makeLandings<Landed, Waiter>()
   const composed = options.cluster === true ? yield* composedOver(options) : undefined
@@ -181,6 +183,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
 
   const found = (waiter: Waiter, text: string): Effect.Effect<Admission, Refusal> => {
     depart(waiter)
+    seen(waiter.request, waiter.record)
     const landed = readRecord(text)
     if (landed !== undefined) landings.land(waiter, landed)
     return served(waiter.request, landed, replayed)
@@ -200,7 +203,10 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       if (waiter.isAboard) landings.leave(waiter)
       const { since } = waiter
       return admissions.admit(waiter, { fence: Number(fence), asked, since }, abandoned, pass, (landed) => {
-        if (landed !== undefined) landings.land(waiter, landed)
+        if (landed !== undefined) {
+          seen(waiter.request, waiter.record)
+          landings.land(waiter, landed)
+        }
         pass()
       })
     }
@@ -264,9 +270,9 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const invalid = request.derived ? undefined : invalidKey(request.key)
     if (invalid !== undefined) return Effect.fail(invalid)
     const name = request.derived ? request.key : scopedKey(request)
+    const record = recordKey(request, name)
     const names = resourceNames(locked(request, request.derived ? name : wantedBy(name)))
     if (names instanceof LockError) return Effect.fail(names)
-    const record = recordKey(request, name)
     const isFar = composed !== undefined && new Entry(request, names, record, "").tags.size > 1
     if (isFar) return composed.enter(request)
     return Effect.uninterruptibleMask((restore) => {
@@ -286,7 +292,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       Effect.logInfo("the end of a recovered saga is not recorded", error)
     )
 
-  return SagaGuard.of({ enter, finish })
+  return SagaGuard.of(options.replay === false ? { enter, finish } : { enter, finish, recall })
 })
 
 export const layerWith = (options: SagaGuardRedisOptions): Layer.Layer<SagaGuard, never, Redis.Redis> =>

@@ -5,7 +5,7 @@ import { Ids } from "../../services/Ids.ts"
 import { SagaGuard } from "../../services/SagaGuard.ts"
 import { type Entering, runAdmitted } from "./Admitted.ts"
 import type { Receipt } from "./Ending.ts"
-import { makeRequest, type Request, readRecord, type SagaDefinition } from "./Request.ts"
+import { type Request, readRecord, type SagaDefinition, Wanted, wantedOf } from "./Request.ts"
 import type { Services } from "./Services.ts"
 import { spanned, spanOf } from "./Spans.ts"
 
@@ -17,10 +17,21 @@ export const execute = <A>(
   as: (receipt: Receipt<unknown>) => A
 ): Effect.Effect<A, unknown, Services> =>
   Effect.contextWith((outer: Context.Context<Services>) => {
-    const requestOf = makeRequest(saga, payload, callersKey, outer)
-    return typeof requestOf === "function"
-      ? Effect.flatMap(Context.get(outer, Ids).next, (sagaId) => requested(saga, payload, requestOf(sagaId), outer, as))
-      : Effect.fail(requestOf)
+    const wanted = wantedOf(saga, payload, callersKey, outer)
+    if (!(wanted instanceof Wanted)) return Effect.fail(wanted)
+    const anew = Effect.flatMap(Context.get(outer, Ids).next, (sagaId) =>
+      requested(saga, payload, wanted.by(sagaId).readAhead(), outer, as)
+    )
+    const recalled = Context.get(outer, SagaGuard).recall?.(wanted)
+    if (recalled === undefined) return anew
+    wanted.readAhead()
+    const known = Effect.flatMap(recalled, (recorded) =>
+      recorded === undefined ? anew : replay(saga, wanted, recorded.result, as)
+    )
+    return spanned(known, outer, `saga ${saga.name}`, () => ({
+      saga: saga.name,
+      resource: wanted.resources.join(",")
+    }))
   })
 
 /** Many may wait in here at once: what is not needed before the admission is made after it. */
@@ -67,7 +78,12 @@ interface Asking<A> extends Omit<Entering, "restore"> {
 /** Whoever is interrupted before it runs has its admission taken back, with the scope. */
 const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services | Scope.Scope> =>
   Effect.flatMap(Context.get(asking.context, SagaGuard).enter(asking.request), (admission) => {
-    if (admission._tag === "Replayed") return replay(asking, admission.result)
+    if (admission._tag === "Replayed") {
+      const { as, request, saga } = asking
+      return replay(saga, request, admission.result, as, () =>
+        enter({ ...asking, request: request.beside(admission.result) })
+      )
+    }
     // What `run` does to its payload does not change what was asked for.
     void asking.request.fingerprint
     return Effect.uninterruptibleMask((restore) =>
@@ -79,25 +95,29 @@ const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services | Scope
     )
   })
 
-const replay = <A>(asking: Asking<A>, result: string): Effect.Effect<A, unknown, Services | Scope.Scope> => {
-  const { request, saga } = asking
+/** `anew`: a derived key speaks of a state, which is simply written again when its record cannot be read. */
+const replay = <A, R = never>(
+  saga: SagaDefinition,
+  { derived, key }: Wanted,
+  result: string,
+  as: (receipt: Receipt<unknown>) => A,
+  anew?: () => Effect.Effect<A, unknown, R>
+): Effect.Effect<A, unknown, R> => {
   const record = readRecord(saga, result)
   switch (record._tag) {
     case "Success":
       return Effect.succeed(
-        asking.as({ sagaId: record.sagaId, value: record.value, replayed: true, recorded: true, parked: [] })
+        as({ sagaId: record.sagaId, value: record.value, replayed: true, recorded: true, parked: [] })
       )
     case "Failure":
       return Effect.fail(record.error)
     case "Unreadable":
-      if (!request.derived) {
-        const reason = new RecordUnreadable({ key: request.key, problem: record.problem })
-        return Effect.fail(new IdempotencyError({ reason }))
+      if (!derived || anew === undefined) {
+        return Effect.fail(new IdempotencyError({ reason: new RecordUnreadable({ key, problem: record.problem }) }))
       }
-      // It speaks of a state, which is simply written again.
       return Effect.andThen(
         Effect.logWarning(`a recorded result cannot be read and counts as absent: ${record.problem}`),
-        Effect.suspend(() => enter({ ...asking, request: request.beside(result) }))
+        Effect.suspend(anew)
       )
   }
 }

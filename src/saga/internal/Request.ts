@@ -26,8 +26,8 @@ export interface SagaDefinition {
   readonly previous: ReadonlyMap<number, SagaDefinition>
 }
 
-/** What is the same whatever the saga's id. */
-interface Wanted {
+/** What is asked for, whatever the id of the saga that does it. */
+export class Wanted implements Omit<IdempotencyRequest, "sagaId"> {
   readonly saga: string
   readonly key: string
   readonly derived: boolean
@@ -35,30 +35,24 @@ interface Wanted {
   readonly journaled: boolean
   /** The payload in encoded form. */
   readonly encoded: unknown
-}
+  /** What the fingerprint is the digest of; or the fingerprint: then nothing is kept of what it is of. */
+  protected print: string | (() => string)
 
-/** Many may wait: once the digest is worked out, nothing is kept of what it is of. */
-export class Request implements Wanted, IdempotencyRequest {
-  readonly saga: string
-  readonly sagaId: string
-  readonly key: string
-  readonly derived: boolean
-  readonly resources: ReadonlyArray<string>
-  readonly journaled: boolean
-  readonly encoded: unknown
-  readonly unreadable?: string
-  private print: string | (() => string)
-
-  /** `form`: what the fingerprint is the digest of; or the fingerprint. */
-  constructor(wanted: Wanted, sagaId: string, form: string | (() => string), unreadable?: string) {
-    this.saga = wanted.saga
-    this.sagaId = sagaId
-    this.key = wanted.key
-    this.derived = wanted.derived
-    this.resources = wanted.resources
-    this.journaled = wanted.journaled
-    this.encoded = wanted.encoded
-    if (unreadable !== undefined) this.unreadable = unreadable
+  constructor(
+    saga: string,
+    key: string,
+    derived: boolean,
+    resources: ReadonlyArray<string>,
+    journaled: boolean,
+    encoded: unknown,
+    form: string | (() => string)
+  ) {
+    this.saga = saga
+    this.key = key
+    this.derived = derived
+    this.resources = resources
+    this.journaled = journaled
+    this.encoded = encoded
     this.print = form
   }
 
@@ -68,19 +62,41 @@ export class Request implements Wanted, IdempotencyRequest {
     return this.print
   }
 
-  /** The same after a record was found that cannot be read. */
-  beside(unreadable: string): Request {
-    return new Request(this, this.sagaId, this.fingerprint, unreadable)
+  /** To be called in the turn in which a store is asked. */
+  readAhead(): this {
+    if (typeof this.print !== "string") queueMicrotask(() => readAhead(this))
+    return this
+  }
+
+  by(sagaId: string): Request {
+    return new Request(this, this.print, sagaId)
   }
 }
 
-/** By its saga's id; or, before anything is touched, `InvalidPayload` or `InvalidKey`. */
-export const makeRequest = (
+/** Many may wait: once the digest is worked out, nothing is kept of what it is of. */
+export class Request extends Wanted implements IdempotencyRequest {
+  readonly sagaId: string
+  readonly unreadable?: string
+
+  constructor(wanted: Wanted, form: string | (() => string), sagaId: string, unreadable?: string) {
+    super(wanted.saga, wanted.key, wanted.derived, wanted.resources, wanted.journaled, wanted.encoded, form)
+    this.sagaId = sagaId
+    if (unreadable !== undefined) this.unreadable = unreadable
+  }
+
+  /** The same after a record was found that cannot be read. */
+  beside(unreadable: string): Request {
+    return new Request(this, this.fingerprint, this.sagaId, unreadable)
+  }
+}
+
+/** What is wanted; or, before anything is touched, `InvalidPayload` or `InvalidKey`. */
+export const wantedOf = (
   saga: SagaDefinition,
   payload: unknown,
   callersKey: string | undefined,
   context: Context.Context<never>
-): ((sagaId: string) => Request) | InvalidPayload | IdempotencyError => {
+): Wanted | InvalidPayload | IdempotencyError => {
   const invalid = callersKey === undefined ? undefined : invalidKey(callersKey)
   if (invalid !== undefined) return invalid
   const encoded = encoderOf(saga.payload)(payload)
@@ -89,25 +105,21 @@ export const makeRequest = (
   if (typeof form !== "function") return form
   const named = saga.resources(payload)
   const resources = named.length === 1 ? named : [...new Set(named)].sort()
-  const wanted = {
-    saga: saga.name,
+  return new Wanted(
+    saga.name,
     // The parts are joined as JSON so that no two different lists of parts give the same text.
-    key: callersKey ?? sha256(JSON.stringify([saga.name, saga.version, resources, form()])),
-    derived: callersKey === undefined,
+    callersKey ?? sha256(JSON.stringify([saga.name, saga.version, resources, form()])),
+    callersKey === undefined,
     resources,
-    journaled: Context.get(context, SagaJournal).keeps,
-    encoded: encoded.value ?? null
-  }
-  return (sagaId) => {
-    const request = new Request(wanted, sagaId, form)
-    queueMicrotask(() => readAhead(request))
-    return request
-  }
+    Context.get(context, SagaJournal).keeps,
+    encoded.value ?? null,
+    form
+  )
 }
 
-const readAhead = (request: Request) => {
+const readAhead = (wanted: Wanted) => {
   try {
-    void request.fingerprint
+    void wanted.fingerprint
   } catch {
     // Whoever needs it is told.
   }

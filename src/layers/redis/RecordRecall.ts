@@ -1,0 +1,59 @@
+/**
+ * A record that this process has lately written or read is most likely still there: then a plain GET finds it, which costs
+ * Redis and the client less than to ask for an admission. Only a hint: a record may have ended since.
+ *
+ * Only of a caller's key, whose record counts whatever happened since; that of a derived one needs the ledgers.
+ */
+import { Effect } from "effect"
+import type * as Redis from "effect/persistence/Redis"
+import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
+import type { IdempotencyRequest } from "../../services/Idempotency.ts"
+import type { Replayed, SagaGuard } from "../../services/SagaGuard.ts"
+import { readRecord, replayed, served, storeError } from "./Records.ts"
+
+/** So many are known at least, once there were as many; twice as many at most. */
+const KNOWN = 4096
+
+export interface RecordRecall {
+  /** There is such a record. */
+  readonly seen: (request: IdempotencyRequest, record: string) => void
+  readonly recall: NonNullable<SagaGuard["Service"]["recall"]>
+}
+
+/** A caller's key has no line feed. */
+const hintOf = ({ key, saga }: Pick<IdempotencyRequest, "key" | "saga">) => `${key}\n${saga}`
+
+export const makeRecordRecall = (redis: Redis.Redis["Service"], known = KNOWN): RecordRecall => {
+  // Half of them are forgotten at a time: taking the oldest out of a map one by one gets slower the more were taken.
+  let [recent, before] = [new Map<string, string>(), new Map<string, string>()]
+  const forget = (hint: string) => {
+    recent.delete(hint)
+    before.delete(hint)
+  }
+  return {
+    seen: (request, record) => {
+      if (request.derived) return
+      recent.set(hintOf(request), record)
+      if (recent.size < known) return
+      before = recent
+      recent = new Map()
+    },
+    recall: (wanted) => {
+      if (wanted.derived || wanted.replay === false) return undefined
+      const hint = hintOf(wanted)
+      const record = recent.get(hint) ?? before.get(hint)
+      if (record === undefined) return undefined
+      return Effect.matchEffect(redis.send<string | null>("GET", record), {
+        onFailure: (cause) => {
+          forget(hint)
+          return Effect.fail(storeError(cause))
+        },
+        onSuccess: (text): Effect.Effect<Replayed | undefined, IdempotencyError> => {
+          if (text !== null) return served(wanted, readRecord(text), replayed)
+          forget(hint)
+          return Effect.succeed(undefined)
+        }
+      })
+    }
+  }
+}

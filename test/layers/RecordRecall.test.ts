@@ -1,0 +1,165 @@
+/** A repeat in a process that has seen the record: one plain read, which means what an admission would have meant. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Schema } from "effect"
+import * as Redis from "effect/persistence/Redis"
+import { IoRedis, Saga, SagaLive } from "effect-saga"
+import * as PgliteClient from "effect-saga/pglite"
+import { makeRecordRecall } from "../../src/layers/redis/RecordRecall.ts"
+import { recordText } from "../../src/layers/redis/Records.ts"
+import { recordKey } from "../../src/layers/redis/RedisKeys.ts"
+import { servers } from "../servers/inject.ts"
+import { asked, commandsDuring, own, plain, request, result, url } from "./GuardWorld.ts"
+
+const Payload = Schema.Struct({ id: Schema.String, text: Schema.String })
+let runs = 0
+const saga = Saga.make("Recalled", {
+  payload: Payload,
+  success: Schema.Finite,
+  error: Schema.Literal("refused"),
+  resource: ({ id }) => id,
+  steps: [],
+  recordFailure: () => true,
+  run: ({ text }) => (text === "refuse" ? Effect.fail("refused" as const) : Effect.sync(() => ++runs))
+})
+
+/** Each is a process of its own to Redis. */
+const served = Layer.build(
+  Layer.fresh(SagaLive.layer.pipe(Layer.provide([IoRedis.layerUrl(url), PgliteClient.layer])))
+).pipe(
+  Effect.map(
+    (context) =>
+      (id: string, text = "text") =>
+        Effect.provideContext(saga.executeReceipt({ id, text }, { idempotencyKey: id }), context)
+  )
+)
+const recordOf = (id: string) => recordKey({ saga: "Recalled", key: id, derived: false, resources: [id] })
+
+describe.skipIf(servers().redis === null)("a repeat", () => {
+  it.live("is one plain read for a process that has seen its record, and a question for another until it has", () =>
+    Effect.gen(function* () {
+      const [here, there] = [yield* served, yield* served]
+      yield* here(own("warm"))
+      yield* there(own("warm"))
+      const id = own("seen")
+      const { value } = yield* here(id)
+      for (const [ask, command] of [
+        [here, "GET"],
+        [here, "GET"],
+        [there, "EVALSHA"],
+        [there, "GET"]
+      ] as const) {
+        assert.deepStrictEqual(yield* commandsDuring(ask(id), id), [command])
+        assert.deepInclude(yield* ask(id), { value, replayed: true, recorded: true })
+      }
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("fails as the request did whose failure is recorded", () =>
+    Effect.gen(function* () {
+      const here = yield* served
+      const id = own("failed")
+      for (const commands of [["EVALSHA", "EVALSHA"], ["GET"]]) {
+        assert.deepStrictEqual(yield* commandsDuring(Effect.exit(here(id, "refuse")), id), commands)
+        assert.strictEqual(yield* Effect.flip(here(id, "refuse")), "refused")
+      }
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("with another payload is told that its key was used", () =>
+    Effect.gen(function* () {
+      const here = yield* served
+      const id = own("reused")
+      yield* here(id)
+      const error = yield* Effect.flip(here(id, "another"))
+      assert.isTrue(typeof error === "object" && error._tag === "IdempotencyError" && error.reason._tag === "KeyReused")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("runs anew once the record has ended, and is recorded anew", () =>
+    Effect.gen(function* () {
+      const [here, client] = [yield* served, yield* plain]
+      const id = own("ended")
+      const first = yield* here(id)
+      yield* asked(() => client.del(recordOf(id)))
+      const second = yield* here(id)
+      assert.deepInclude(second, { value: first.value + 1, replayed: false, recorded: true })
+      assert.deepInclude(yield* here(id), { value: second.value, replayed: true, sagaId: second.sagaId })
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is told of a record that cannot be read, and runs nothing", () =>
+    Effect.gen(function* () {
+      const [here, client] = [yield* served, yield* plain]
+      const id = own("unreadable")
+      const { value } = yield* here(id)
+      const spoil = [
+        async () => void (await client.set(recordOf(id), "nonsense")),
+        async () => {
+          await client.del(recordOf(id))
+          await client.lpush(recordOf(id), "a list")
+        }
+      ]
+      for (const how of spoil) {
+        yield* asked(how)
+        const error = yield* Effect.flip(here(id))
+        assert.isTrue(typeof error === "object" && error._tag === "IdempotencyError")
+      }
+      // What a read cannot tell, the next question does.
+      const error = yield* Effect.flip(here(id))
+      assert.isTrue(
+        typeof error === "object" && error._tag === "IdempotencyError" && error.reason._tag === "RecordUnreadable"
+      )
+      assert.strictEqual(runs, value)
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("what is known of records", () => {
+  const dead = Redis.make({
+    send: () => Effect.fail(new Redis.RedisError({ cause: new Error("gone") })),
+    connect: Effect.never,
+    subscribe: () => Effect.never
+  })
+  const stored = (texts: ReadonlyMap<string, string>) =>
+    Redis.make({
+      send: <A>(_: string, key?: unknown) => Effect.succeed((texts.get(String(key)) ?? null) as A),
+      connect: Effect.never,
+      subscribe: () => Effect.never
+    })
+
+  it.effect("is forgotten of the oldest first, and is never more than twice what was asked for", () =>
+    Effect.gen(function* () {
+      const { recall, seen } = makeRecordRecall(yield* stored(new Map()), 10)
+      const all = Array.from({ length: 100 }, () => request())
+      for (const one of all) seen(one, recordKey(one))
+      const known = all.map((one) => recall(one) !== undefined)
+      assert.isTrue(known.slice(-10).every(Boolean))
+      assert.isFalse(known.slice(0, -20).some(Boolean))
+    })
+  )
+
+  it.effect("is nothing of a derived key, of another saga's, or where nothing is to be repeated", () =>
+    Effect.gen(function* () {
+      const one = request()
+      const { recall, seen } = makeRecordRecall(yield* stored(new Map([["record", recordText(one, 1, result("a"))]])))
+      seen({ ...one, derived: true }, "record")
+      assert.isUndefined(recall({ ...one, derived: true }))
+      assert.isUndefined(recall(one))
+      seen(one, "record")
+      assert.isUndefined(recall({ ...one, saga: `${one.saga} other` }))
+      assert.isUndefined(recall({ ...one, replay: false }))
+      assert.deepStrictEqual(yield* recall(one) ?? Effect.die("unknown"), { _tag: "Replayed", result: "a" })
+    })
+  )
+
+  it.effect("is forgotten when the store does not answer, and the request fails", () =>
+    Effect.gen(function* () {
+      const one = request()
+      const { recall, seen } = makeRecordRecall(yield* dead)
+      seen(one, "record")
+      const error = yield* Effect.flip(recall(one) ?? Effect.die("unknown"))
+      assert.strictEqual(error.reason._tag, "IdempotencyStoreError")
+      assert.isUndefined(recall(one))
+    })
+  )
+})
