@@ -3,11 +3,11 @@
  *
  * **Details**
  *
- * A first request costs two commands, a repeat one. The keys, tokens and announcements are those of `RedisLock` and
- * `RedisIdempotency`: a process with this guard and one with theirs exclude each other and serve each other's records.
- * Within a process the waiters queue in the order of arrival and only the first asks Redis; it sleeps until a release is
- * announced, or until the lease in its way must have ended. Whoever waits for the same result gets it the moment it is
- * recorded; of several processes the first of each asks for it once.
+ * A first request costs two commands, a repeat one: a plain read if this process has seen the record (`RecordRecall`). The
+ * keys, tokens and announcements are those of `RedisLock` and `RedisIdempotency`: a process with this guard and one with
+ * theirs exclude each other and serve each other's records. Within a process the waiters queue in the order of arrival and
+ * only the first asks Redis, again when a release is announced or the lease in its way must have ended. Whoever waits for
+ * the same result gets it once it is recorded; of several processes the first of each asks for it once.
  *
  * **Gotchas**
  *
@@ -181,11 +181,14 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   const forget = (waiter: Waiter) =>
     Effect.forkIn(admissions.withdraw(waiter), background, { startImmediately: true, uninterruptible: true })
 
+  const learnt = (waiter: Waiter, landed: Landed) => {
+    seen(waiter.request, waiter.record)
+    landings.land(waiter, landed)
+  }
   const found = (waiter: Waiter, text: string): Effect.Effect<Admission, Refusal> => {
     depart(waiter)
-    seen(waiter.request, waiter.record)
     const landed = readRecord(text)
-    if (landed !== undefined) landings.land(waiter, landed)
+    if (landed !== undefined) learnt(waiter, landed)
     return served(waiter.request, landed, replayed)
   }
 
@@ -203,10 +206,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       if (waiter.isAboard) landings.leave(waiter)
       const { since } = waiter
       return admissions.admit(waiter, { fence: Number(fence), asked, since }, abandoned, pass, (landed) => {
-        if (landed !== undefined) {
-          seen(waiter.request, waiter.record)
-          landings.land(waiter, landed)
-        }
+        if (landed !== undefined) learnt(waiter, landed)
         pass()
       })
     }
@@ -273,8 +273,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const record = recordKey(request, name)
     const names = resourceNames(locked(request, request.derived ? name : wantedBy(name)))
     if (names instanceof LockError) return Effect.fail(names)
-    const isFar = composed !== undefined && new Entry(request, names, record, "").tags.size > 1
-    if (isFar) return composed.enter(request)
+    if (composed !== undefined && new Entry(request, names, record, "").tags.size > 1) return composed.enter(request)
     return Effect.uninterruptibleMask((restore) => {
       const now = clock.currentTimeMillisUnsafe()
       const waiter = new Waiter(request, names, record, `${origin}:${++entered}`, context, now)
