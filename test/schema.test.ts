@@ -131,12 +131,17 @@ describe("the canonical form", () => {
   })
 
   it("is of the value as it was, whatever becomes of it before the text is asked for", () => {
-    const items: Array<unknown> = [1, "two"]
-    const before = { b: items, a: 0 }
-    const form = canonicalForm(before)
-    items.push(1n)
-    before.a = 1
-    assert.strictEqual(typeof form === "function" && form(), '{"a":0,"b":[1,"two"]}')
+    for (const items of [
+      [1, "two"],
+      [1, [2], { c: 3 }]
+    ] as ReadonlyArray<Array<unknown>>) {
+      const text = JSON.stringify({ a: 0, b: items })
+      const before = { b: items, a: 0 }
+      const form = canonicalForm(before)
+      items.push(1n)
+      before.a = 1
+      assert.strictEqual(typeof form === "function" && form(), text)
+    }
   })
 
   it("of what is more than one text is refused at once", () => {
