@@ -64,7 +64,11 @@ const inOrder = (value: unknown, looking: Looking): unknown => {
 const containerInOrder = (value: object, looking: Looking): unknown => {
   if (looking.depth > DEEPEST || "toJSON" in value) return unusual
   looking.depth++
-  const sorted = Array.isArray(value) ? itemsInOrder(value, looking) : membersOf(value, looking)
+  const sorted = Array.isArray(value)
+    ? itemsInOrder(value, looking)
+    : isPlain(value)
+      ? membersInOrder(value, looking)
+      : unusual
   looking.depth--
   return sorted
 }
@@ -79,9 +83,9 @@ const itemsInOrder = (items: ReadonlyArray<unknown>, looking: Looking): unknown 
   return sorted
 }
 
-const membersOf = (value: object, looking: Looking): unknown => {
+const isPlain = (value: object): value is Readonly<Record<string, unknown>> => {
   const prototype = Object.getPrototypeOf(value)
-  return prototype === Object.prototype || prototype === null ? membersInOrder({ ...value }, looking) : unusual
+  return prototype === Object.prototype || prototype === null
 }
 
 const membersInOrder = (members: Readonly<Record<string, unknown>>, looking: Looking): unknown => {

@@ -13,19 +13,47 @@ export interface Deadlines {
   readonly lift: (limit: Limit) => void
 }
 
-/** Whose limit passes: nothing else is known of it. */
+/**
+ * Whose limit passes: nothing else is known of it. The rest is kept for the limits, while it is set: by links of its own,
+ * since they are many and short, and a table of them would be hashed, grow, and hold what was over.
+ */
 export interface Limit {
   readonly expire: () => void
-  /** In milliseconds of the clock; theirs, as the next. */
+  /** In milliseconds of the clock. */
   until: number
-  /** Those that are equally long, while it is set. */
-  among: Set<Limit> | undefined
+  line: Line | undefined
+  before: Limit | undefined
+  after: Limit | undefined
+}
+
+/** Those that are equally long: what was set first passes first. */
+export class Line {
+  first: Limit | undefined = undefined
+  private last: Limit | undefined = undefined
+
+  add(limit: Limit): void {
+    limit.line = this
+    limit.before = this.last
+    if (this.last === undefined) this.first = limit
+    else this.last.after = limit
+    this.last = limit
+  }
+
+  remove(limit: Limit): void {
+    const { after, before } = limit
+    if (before === undefined) this.first = after
+    else before.after = after
+    if (after === undefined) this.last = before
+    else after.before = before
+    limit.line = undefined
+    limit.before = undefined
+    limit.after = undefined
+  }
 }
 
 /** For so many milliseconds a timer that nobody needs is kept; it is about real time, whatever the clock. */
 const IDLE = 100
 
-const nothing = () => {}
 const byClock = new WeakMap<Clock.Clock, Deadlines>()
 
 /** By the clock of this context: a test's own, or the one of the whole program. */
@@ -40,8 +68,7 @@ export const deadlinesIn = (context: Context.Context<never>): Deadlines => {
 
 const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Deadlines => {
   const fork = Effect.runForkWith(Context.make(Scheduler.Scheduler, scheduler))
-  /** By how long they are: of those that are equally long, what was set first passes first. */
-  const byLength = new Map<number, Set<Limit>>()
+  const byLength = new Map<number, Line>()
   let timer: { readonly fiber: Fiber.Fiber<void>; readonly at: number } | undefined
   let running = 0
   let resting = false
@@ -60,16 +87,14 @@ const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Dead
     timer = undefined
     const now = clock.currentTimeMillisUnsafe()
     let next = Number.POSITIVE_INFINITY
-    for (const [length, limits] of byLength) {
-      for (const limit of limits) {
-        if (limit.until > now) {
-          next = Math.min(next, limit.until)
-          break
-        }
-        lower(limit, limits)
+    for (const [length, line] of byLength) {
+      while (line.first !== undefined && line.first.until <= now) {
+        const limit = line.first
+        lower(limit, line)
         limit.expire()
       }
-      if (limits.size === 0) byLength.delete(length)
+      if (line.first === undefined) byLength.delete(length)
+      else next = Math.min(next, line.first.until)
     }
     if (next < Number.POSITIVE_INFINITY) wakeAt(next, now)
   }
@@ -81,39 +106,33 @@ const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Dead
     byLength.clear()
   }
 
-  const lower = (limit: Limit, among: Set<Limit>) => {
-    among.delete(limit)
-    limit.among = undefined
+  const lower = (limit: Limit, line: Line) => {
+    line.remove(limit)
     running--
   }
   const set = (millis: number, limit: Limit) => {
     const now = clock.currentTimeMillisUnsafe()
     limit.until = now + millis
-    let limits = byLength.get(millis)
-    if (limits === undefined) {
-      limits = new Set()
-      byLength.set(millis, limits)
+    let line = byLength.get(millis)
+    if (line === undefined) {
+      line = new Line()
+      byLength.set(millis, line)
     }
-    limits.add(limit)
-    limit.among = limits
+    line.add(limit)
     running++
     wakeAt(limit.until, now)
   }
   const lift = (limit: Limit) => {
-    if (limit.among === undefined) return
-    lower(limit, limit.among)
+    if (limit.line === undefined) return
+    lower(limit, limit.line)
     if (running > 0 || resting) return
     resting = true
     setTimeout(rest, IDLE).unref()
   }
   const deadline = (millis: number, expire: () => void) => {
-    const limit = { expire, until: 0, among: undefined }
+    const limit = { expire, until: 0, line: undefined, before: undefined, after: undefined }
     set(millis, limit)
-    return () => {
-      lift(limit)
-      // A table that the set outgrew may hold the limit until it is collected, and must not hold what it was for.
-      limit.expire = nothing
-    }
+    return () => lift(limit)
   }
   return Object.assign(deadline, { set, lift })
 }

@@ -149,6 +149,10 @@ describe("what is known of records", () => {
       assert.isUndefined(recall({ ...one, saga: `${one.saga} other` }))
       assert.isUndefined(recall({ ...one, replay: false }))
       assert.deepStrictEqual(yield* recall(one) ?? Effect.die("unknown"), { _tag: "Replayed", result: "a" })
+      // Of several sagas with one key the last is known.
+      seen({ ...one, saga: `${one.saga} other` }, "others")
+      assert.isUndefined(recall(one))
+      assert.isDefined(recall({ ...one, saga: `${one.saga} other` }))
     })
   )
 

@@ -202,7 +202,7 @@ describe("a bell", () => {
       assert.isFalse(yield* Fiber.join(late))
       const interrupted = yield* fork(bell.suspend(1000))
       yield* Fiber.interrupt(interrupted)
-      assert.isUndefined(bell.among)
+      assert.isUndefined(bell.line)
     })
   )
 })

@@ -10,6 +10,14 @@ import { type Deadlines, deadlinesIn, type Limit } from "../../src/services/Dead
 const withDeadlines = <A, E>(use: (deadlines: Deadlines) => Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.contextWith((context: Context.Context<never>) => use(deadlinesIn(context)))
 
+const limited = (expire: () => void): Limit => ({
+  expire,
+  until: 0,
+  line: undefined,
+  before: undefined,
+  after: undefined
+})
+
 describe("deadlines", () => {
   it.effect("pass at their time and in their order, however they were set", () =>
     withDeadlines((deadlines) =>
@@ -92,7 +100,7 @@ describe("deadlines", () => {
     withDeadlines((deadlines) =>
       Effect.gen(function* () {
         let passed = 0
-        const limit: Limit = { expire: () => void passed++, until: 0, among: undefined }
+        const limit = limited(() => passed++)
         deadlines.set(100, limit)
         deadlines.lift(limit)
         deadlines.lift(limit)
@@ -105,6 +113,44 @@ describe("deadlines", () => {
         deadlines.set(100, limit)
         yield* TestClock.adjust(100)
         assert.strictEqual(passed, 2)
+      })
+    )
+  )
+
+  it.effect("pass in the order in which they were set, whichever are lifted from between, before or behind", () =>
+    withDeadlines((deadlines) =>
+      Effect.gen(function* () {
+        const passed: Array<number> = []
+        const limits = Array.from({ length: 8 }, (_, n) => limited(() => passed.push(n)))
+        for (const limit of limits) deadlines.set(100, limit)
+        const lift = (...which: ReadonlyArray<number>) => {
+          for (const n of which) for (const limit of limits.slice(n, n + 1)) deadlines.lift(limit)
+        }
+        lift(3, 0, 7, 4)
+        const again = limits.slice(0, 1)
+        for (const limit of again) deadlines.set(100, limit)
+        yield* TestClock.adjust(100)
+        assert.deepStrictEqual(passed, [1, 2, 5, 6, 0])
+        for (const { after, before, line } of limits)
+          assert.deepStrictEqual([after, before, line], Array(3).fill(undefined))
+      })
+    )
+  )
+
+  it.effect("may lift each other as they pass", () =>
+    withDeadlines((deadlines) =>
+      Effect.gen(function* () {
+        const passed: Array<string> = []
+        const second = limited(() => passed.push("second"))
+        const third = limited(() => passed.push("third"))
+        const first = limited(() => {
+          passed.push("first")
+          deadlines.lift(second)
+          deadlines.lift(first)
+        })
+        for (const limit of [first, second, third]) deadlines.set(100, limit)
+        yield* TestClock.adjust(100)
+        assert.deepStrictEqual(passed, ["first", "third"])
       })
     )
   )

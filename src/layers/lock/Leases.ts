@@ -9,7 +9,7 @@ export interface HeldLease {
   readonly fence: number
   /** Its loss, and who is told of it. */
   loss: LockError | undefined
-  readonly listeners: Set<(error: LockError) => void>
+  readonly listeners: Array<(error: LockError) => void>
   /** Local time, in milliseconds, until which the lease is surely ours; zero once it is lost or released. */
   deadline: number
   renewedAt: number
@@ -45,9 +45,12 @@ export const leaseOf = (
   advance: (atLeast: number) => Effect.Effect<number | undefined, LockError>
 ): Lease => {
   const onLost = (listener: (error: LockError) => void) => {
-    if (held.loss === undefined) held.listeners.add(listener)
+    if (held.loss === undefined) held.listeners.push(listener)
     else listener(held.loss)
-    return () => void held.listeners.delete(listener)
+    return () => {
+      const at = held.listeners.indexOf(listener)
+      if (at >= 0) held.listeners.splice(at, 1)
+    }
   }
   return {
     resources: held.resources,
@@ -90,7 +93,8 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
     forget(lease)
     const error = lockLost(lease)
     lease.loss = error
-    for (const listener of lease.listeners) listener(error)
+    // One may stop another from being told.
+    for (let next = lease.listeners.shift(); next !== undefined; next = lease.listeners.shift()) next(error)
   }
   const renewOne = Effect.fnUntraced(function* (lease: HeldLease) {
     const asked = clock.currentTimeMillisUnsafe()
@@ -141,7 +145,7 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
       token,
       fence,
       loss: undefined,
-      listeners: new Set(),
+      listeners: [],
       deadline: deadline(asked),
       renewedAt: asked,
       renewing: false

@@ -3,7 +3,7 @@
  * may wait, so what is kept for each is one object and what Effect keeps of a suspended fiber.
  */
 import { Clock, Context, Effect, Effectable, Exit } from "effect"
-import { deadlinesIn, type Limit } from "../../services/Deadlines.ts"
+import { deadlinesIn, type Limit, type Line } from "../../services/Deadlines.ts"
 
 /** What can be opened to say that there is news: a latch, or something that waits. */
 export interface Signal {
@@ -13,7 +13,9 @@ export interface Signal {
 /** One that waits, by one fiber at a time; as an effect it is what that fiber does when it is interrupted meanwhile. */
 export abstract class Waiting<A, E, R = never> extends Effectable.Class<void> implements Signal, Limit {
   until = 0
-  among: Set<Limit> | undefined = undefined
+  line: Line | undefined = undefined
+  before: Limit | undefined = undefined
+  after: Limit | undefined = undefined
   protected readonly context: Context.Context<never>
   private open = false
   private resume: ((effect: Effect.Effect<A, E, R>) => void) | undefined = undefined

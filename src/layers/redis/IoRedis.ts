@@ -19,7 +19,7 @@ import { hash } from "node:crypto"
 import { Config, Effect, Layer, Option, Redacted } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { Redis as Client, Command, RedisOptions } from "ioredis"
-import { type Deadlines, deadlinesIn, type Limit } from "../../services/Deadlines.ts"
+import { type Deadlines, deadlinesIn, type Limit, type Line } from "../../services/Deadlines.ts"
 
 export type Options = Omit<RedisOptions, "replyMapping">
 
@@ -68,7 +68,9 @@ const make = Effect.fnUntraced(function* (options: Options) {
   /** ioredis would start a timer for each command. */
   class Limited extends Command implements Limit {
     until = 0
-    among: Set<Limit> | undefined = undefined
+    line: Line | undefined = undefined
+    before: Limit | undefined = undefined
+    after: Limit | undefined = undefined
     override setTimeout() {}
     expire() {
       this.reject(new Error("Command timed out"))

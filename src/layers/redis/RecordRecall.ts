@@ -20,37 +20,40 @@ export interface RecordRecall {
   readonly recall: NonNullable<SagaGuard["Service"]["recall"]>
 }
 
-/** A caller's key has no line feed. */
-const hintOf = ({ key, saga }: Pick<IdempotencyRequest, "key" | "saga">) => `${key}\n${saga}`
+/** Of the saga that used the key last: mostly no two use the same. */
+interface Hint {
+  readonly saga: string
+  readonly record: string
+}
 
 export const makeRecordRecall = (redis: Redis.Redis["Service"], known = KNOWN): RecordRecall => {
   // Half of them are forgotten at a time: taking the oldest out of a map one by one gets slower the more were taken.
-  let [recent, before] = [new Map<string, string>(), new Map<string, string>()]
-  const forget = (hint: string) => {
-    recent.delete(hint)
-    before.delete(hint)
+  let [recent, before] = [new Map<string, Hint>(), new Map<string, Hint>()]
+  const forget = (key: string) => {
+    recent.delete(key)
+    before.delete(key)
   }
   return {
-    seen: (request, record) => {
-      if (request.derived) return
-      recent.set(hintOf(request), record)
+    seen: ({ derived, key, saga }, record) => {
+      if (derived) return
+      recent.set(key, { saga, record })
       if (recent.size < known) return
       before = recent
       recent = new Map()
     },
     recall: (wanted) => {
       if (wanted.derived || wanted.replay === false) return undefined
-      const hint = hintOf(wanted)
-      const record = recent.get(hint) ?? before.get(hint)
-      if (record === undefined) return undefined
-      return Effect.matchEffect(redis.send<string | null>("GET", record), {
+      const { key, saga } = wanted
+      const hint = recent.get(key) ?? before.get(key)
+      if (hint?.saga !== saga) return undefined
+      return Effect.matchEffect(redis.send<string | null>("GET", hint.record), {
         onFailure: (cause) => {
-          forget(hint)
+          forget(key)
           return Effect.fail(storeError(cause))
         },
         onSuccess: (text): Effect.Effect<Replayed | undefined, IdempotencyError> => {
           if (text !== null) return served(wanted, readRecord(text), replayed)
-          forget(hint)
+          forget(key)
           return Effect.succeed(undefined)
         }
       })

@@ -31,7 +31,8 @@ export interface Admissions {
    */
   readonly admit: (
     entry: Entry,
-    taken: { readonly fence: number; readonly asked: number; readonly since: number },
+    /** In milliseconds: when it was asked for, and how long was waited for it. */
+    taken: { readonly fence: number; readonly asked: number; readonly waited: number },
     abandoned: ReadonlyArray<OpenMark>,
     pass: () => void,
     left: (landed: Landed | undefined) => void
@@ -70,7 +71,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
 
   return {
     withdraw,
-    admit: (entry, { asked, fence, since }, abandoned, pass, left) => {
+    admit: (entry, { asked, fence, waited }, abandoned, pass, left) => {
       const { names, request, token } = entry
       const held = keeper.hold({ resources: names, token, fence }, asked)
       let state: "running" | "ending" | "ended" = "running"
@@ -121,7 +122,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
         commitBehind: options.journal ? commit : undefined
       }
       return Effect.contextWith((context: Context.Context<Scope.Scope>) => {
-        lockAcquisitionDuration.updateUnsafe((clock.currentTimeMillisUnsafe() - since) / 1000, context)
+        lockAcquisitionDuration.updateUnsafe(waited / 1000, context)
         return Effect.as(Scope.addFinalizerExit(Context.get(context, Scope.Scope), close), admission)
       })
     }

@@ -173,10 +173,8 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       }
     })
   }
-  const asStoreError =
-    ({ request }: Waiter) =>
-    (cause: unknown): Refusal =>
-      request.replay === false ? lockStoreError(cause) : storeError(cause)
+  const asStoreError = ({ request }: Waiter): ((cause: unknown) => Refusal) =>
+    request.replay === false ? lockStoreError : storeError
   /** Whatever became of the question, the token must not stay; but nobody waits for a store that does not answer. */
   const forget = (waiter: Waiter) =>
     Effect.forkIn(admissions.withdraw(waiter), background, { startImmediately: true, uninterruptible: true })
@@ -197,15 +195,16 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     asked: number,
     [, fence, ...marks]: Admitted
   ): Effect.Effect<Admission, Refusal, Scope.Scope> => {
-    if (clock.currentTimeMillisUnsafe() >= keeper.deadline(asked)) {
+    const now = clock.currentTimeMillisUnsafe()
+    if (now >= keeper.deadline(asked)) {
       depart(waiter)
       const late = lockStoreError(new Error("the answer came after the lease had ended"))
       return Effect.andThen(forget(waiter), Effect.fail(late))
     }
     const admit = (abandoned: ReadonlyArray<OpenMark>) => {
       if (waiter.isAboard) landings.leave(waiter)
-      const { since } = waiter
-      return admissions.admit(waiter, { fence: Number(fence), asked, since }, abandoned, pass, (landed) => {
+      const waited = now - waiter.since
+      return admissions.admit(waiter, { fence: Number(fence), asked, waited }, abandoned, pass, (landed) => {
         if (landed !== undefined) learnt(waiter, landed)
         pass()
       })

@@ -54,13 +54,12 @@ export const runAdmitted = (entry: Entry): Effect.Effect<Receipt<unknown>, unkno
     replay: undefined
   })
   const frame = outermost(root, saga)
-  const running = Effect.suspend(() =>
+  const run = () =>
     Effect.flatMap(runBody(saga, payload, frame, lease, context, restore), (exit) => ended(entry, frame, exit))
-  )
   return admission.abandoned.length === 0
-    ? running
+    ? run()
     : Effect.flatMap(afterOthers(entry, root, journal), (served) =>
-        served === undefined ? running : Effect.succeed(served)
+        served === undefined ? run() : Effect.succeed(served)
       )
 }
 

@@ -89,7 +89,8 @@ const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services | Scope
     return Effect.uninterruptibleMask((restore) =>
       Effect.contextWith((inner: Context.Context<Services>) => {
         const context = spanOf(inner, asking.context)
-        const run = Effect.map(runAdmitted({ ...asking, context, restore, admission }), asking.as)
+        const { as, payload, request, saga, scope } = asking
+        const run = Effect.map(runAdmitted({ saga, payload, request, scope, context, restore, admission }), as)
         return Effect.updateContext(run, () => context)
       })
     )
