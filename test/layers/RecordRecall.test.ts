@@ -1,6 +1,6 @@
 /** A repeat in a process that has seen the record: one plain read, which means what an admission would have meant. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import { Effect, Layer, Schema, Tracer } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import { IoRedis, Saga, SagaLive } from "effect-saga"
 import * as PgliteClient from "effect-saga/pglite"
@@ -84,6 +84,37 @@ describe.skipIf(servers().redis === null)("a repeat", () => {
       const second = yield* here(id)
       assert.deepInclude(second, { value: first.value + 1, replayed: false, recorded: true })
       assert.deepInclude(yield* here(id), { value: second.value, replayed: true, sagaId: second.sagaId })
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("has one span, whether the record is found or has ended", () =>
+    Effect.gen(function* () {
+      const [here, client] = [yield* served, yield* plain]
+      const id = own("traced")
+      const spans: Array<Tracer.NativeSpan> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      const traced = Effect.provideService(here(id), Tracer.Tracer, tracer)
+      const first = yield* traced
+      const repeat = yield* traced
+      yield* asked(() => client.del(recordOf(id)))
+      const anew = yield* traced
+      assert.deepStrictEqual([first.replayed, repeat.replayed, anew.replayed], [false, true, false])
+      const about = { saga: "Recalled", resource: id }
+      assert.deepStrictEqual(
+        spans.map(({ attributes, name }) => [name, Object.fromEntries(attributes)]),
+        [
+          ["saga Recalled", { ...about, sagaId: first.sagaId }],
+          ["saga Recalled", about],
+          ["saga Recalled", { ...about, sagaId: anew.sagaId }]
+        ]
+      )
+      assert.isTrue(spans.every(({ parent, status }) => parent._tag === "None" && status._tag === "Ended"))
     }).pipe(Effect.scoped)
   )
 

@@ -7,7 +7,7 @@ import { type Entering, runAdmitted } from "./Admitted.ts"
 import type { Receipt } from "./Ending.ts"
 import { type Request, readRecord, type SagaDefinition, Wanted, wantedOf } from "./Request.ts"
 import type { Services } from "./Services.ts"
-import { spanned, spanOf } from "./Spans.ts"
+import { isTraced, spanned } from "./Spans.ts"
 
 /** `as`: what of its receipt is asked for. */
 export const execute = <A>(
@@ -23,12 +23,14 @@ export const execute = <A>(
       requested(saga, payload, wanted.by(sagaId).readAhead(), outer, as)
     )
     const recalled = Context.get(outer, SagaGuard).recall?.(wanted)
-    if (recalled === undefined) return anew
-    wanted.readAhead()
-    const known = Effect.flatMap(recalled, (recorded) =>
-      recorded === undefined ? anew : replay(saga, wanted, recorded.result, as)
-    )
-    return spanned(known, outer, `saga ${saga.name}`, () => ({
+    if (recalled !== undefined) wanted.readAhead()
+    const whole =
+      recalled === undefined
+        ? anew
+        : Effect.flatMap(recalled, (recorded) =>
+            recorded === undefined ? anew : replay(saga, wanted, recorded.result, as)
+          )
+    return spanned(whole, outer, `saga ${saga.name}`, () => ({
       saga: saga.name,
       resource: wanted.resources.join(",")
     }))
@@ -43,17 +45,20 @@ const requested = <A>(
   as: (receipt: Receipt<unknown>) => A
 ): Effect.Effect<A, unknown, Services> => {
   const about = aboutOf(request)
-  const context = annotated(outer, about)
-  const scope = Scope.makeUnsafe()
-  const whole = Effect.onExit(
-    enter({ saga, payload, request, context, scope, as }),
-    (exit) => Scope.closeUnsafe(scope, exit) ?? Effect.void
-  )
-  const within = Context.add(context, Scope.Scope, scope)
-  return Effect.updateContext(
-    spanned(whole, outer, `saga ${saga.name}`, () => about),
-    (): Context.Context<Services | Scope.Scope> => within
-  )
+  const within = (current: Context.Context<Services>): Effect.Effect<A, unknown, Services> => {
+    const context = annotated(current, about)
+    const scope = Scope.makeUnsafe()
+    const whole = Effect.onExit(
+      enter({ saga, payload, request, context, scope, as }),
+      (exit) => Scope.closeUnsafe(scope, exit) ?? Effect.void
+    )
+    const scoped = Context.add(context, Scope.Scope, scope)
+    return Effect.updateContext(whole, (): Context.Context<Services | Scope.Scope> => scoped)
+  }
+  // The context has the saga's span by then, which was made before the id was drawn.
+  return isTraced(outer)
+    ? Effect.andThen(Effect.annotateCurrentSpan("sagaId", request.sagaId), Effect.contextWith(within))
+    : within(outer)
 }
 
 interface About extends Readonly<Record<string, unknown>> {
@@ -86,14 +91,11 @@ const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services | Scope
     }
     // What `run` does to its payload does not change what was asked for.
     void asking.request.fingerprint
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.contextWith((inner: Context.Context<Services>) => {
-        const context = spanOf(inner, asking.context)
-        const { as, payload, request, saga, scope } = asking
-        const run = Effect.map(runAdmitted({ saga, payload, request, scope, context, restore, admission }), as)
-        return Effect.updateContext(run, () => context)
-      })
-    )
+    return Effect.uninterruptibleMask((restore) => {
+      const { as, context, payload, request, saga, scope } = asking
+      const run = Effect.map(runAdmitted({ saga, payload, request, scope, context, restore, admission }), as)
+      return Effect.updateContext(run, () => context)
+    })
   })
 
 /** `anew`: a derived key speaks of a state, which is simply written again when its record cannot be read. */

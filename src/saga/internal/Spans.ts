@@ -6,14 +6,6 @@ import type { Root } from "./Frame.ts"
 /** By its key alone: the reference has a default, whose spans nobody sees. */
 const Provided = Context.Service<Tracer.Tracer>(Tracer.TracerKey)
 
-/** The same context with the span that another has. */
-export const spanOf = <R>(spanned: Context.Context<never>, context: Context.Context<R>): Context.Context<R> => {
-  const span = Context.getOrUndefined(spanned, Tracer.ParentSpan)
-  return span === undefined || span === Context.getOrUndefined(context, Tracer.ParentSpan)
-    ? context
-    : Context.add(context, Tracer.ParentSpan, span)
-}
-
 export const isTraced = (context: Context.Context<never>): boolean =>
   Context.getOrUndefined(context, Provided) !== undefined
 
