@@ -7,6 +7,7 @@ import * as PgliteClient from "effect-saga/pglite"
 import { makeRecordRecall } from "../../src/layers/redis/RecordRecall.ts"
 import { recordText } from "../../src/layers/redis/Records.ts"
 import { recordKey } from "../../src/layers/redis/RedisKeys.ts"
+import { spanRecorder } from "../saga/SpanRecorder.ts"
 import { servers } from "../servers/inject.ts"
 import { asked, commandsDuring, own, plain, request, result, url } from "./GuardWorld.ts"
 
@@ -91,14 +92,7 @@ describe.skipIf(servers().redis === null)("a repeat", () => {
     Effect.gen(function* () {
       const [here, client] = [yield* served, yield* plain]
       const id = own("traced")
-      const spans: Array<Tracer.NativeSpan> = []
-      const tracer = Tracer.make({
-        span: (options) => {
-          const span = new Tracer.NativeSpan(options)
-          spans.push(span)
-          return span
-        }
-      })
+      const { spans, tracer } = spanRecorder()
       const traced = Effect.provideService(here(id), Tracer.Tracer, tracer)
       const first = yield* traced
       const repeat = yield* traced

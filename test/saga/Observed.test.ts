@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Logger, References, Schema, Tracer } from "effect"
 import { Saga, SagaMemory, Step } from "effect-saga"
+import { spanRecorder } from "./SpanRecorder.ts"
 
 const put = Step.make("rows.put", {
   input: Schema.String,
@@ -27,14 +28,7 @@ const save = Saga.make("Save", {
 describe("a saga", () => {
   it.effect("has a span, and one for each step and compensation, for a tracer that is there", () =>
     Effect.gen(function* () {
-      const spans: Array<Tracer.NativeSpan> = []
-      const tracer = Tracer.make({
-        span: (options) => {
-          const span = new Tracer.NativeSpan(options)
-          spans.push(span)
-          return span
-        }
-      })
+      const { spans, tracer } = spanRecorder()
       const exit = yield* Effect.exit(save.executeReceipt("1")).pipe(Effect.provideService(Tracer.Tracer, tracer))
       assert.isTrue(Exit.isFailure(exit))
       assert.deepStrictEqual(
