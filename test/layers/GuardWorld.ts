@@ -80,6 +80,8 @@ export const commandsDuring = <A, E, R>(work: Effect.Effect<A, E, R>, mentioning
   }).pipe(Effect.scoped)
 
 /** Once nobody has anything left to ask: a busy machine may take a while until it has asked. */
-export const quiet = Effect.gen(function* () {
-  while ((yield* commandsDuring(Effect.sleep("200 millis"))).length > 0) yield* Effect.void
-}).pipe(Effect.timeout("10 seconds"), Effect.orDie)
+export const quiet = commandsDuring(Effect.sleep("200 millis")).pipe(
+  Effect.repeat({ until: (commands) => commands.length === 0 }),
+  Effect.timeout("10 seconds"),
+  Effect.orDie
+)

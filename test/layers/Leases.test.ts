@@ -1,0 +1,38 @@
+/** Who is told that a lease is lost. */
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Duration, Effect } from "effect"
+import { TestClock } from "effect/testing"
+import { leaseOf, makeLeaseKeeper } from "../../src/layers/lock/Leases.ts"
+import type { LockError } from "../../src/schema/LockError.ts"
+
+describe("a lease that is lost", () => {
+  it.effect(
+    "tells once, in the order of asking, all but those stopped before or by one of them, and at once who asks later",
+    () =>
+      Effect.gen(function* () {
+        const clock = yield* Clock.Clock
+        const keeper = yield* makeLeaseKeeper(Duration.seconds(30), () => Effect.succeed(false))
+        const held = keeper.hold({ resources: ["a"], token: "t", fence: 7 }, clock.currentTimeMillisUnsafe())
+        const { onLost } = leaseOf(held, clock, () => Effect.succeed(undefined))
+        assert.isDefined(onLost)
+        if (onLost === undefined) return
+        const told: Array<string> = []
+        const tell = (who: string) => (error: LockError) => void told.push(`${who} ${error.reason._tag}`)
+        const stopped = onLost(tell("stopped"))
+        let stop = () => {}
+        onLost((error) => {
+          tell("first")(error)
+          stop()
+        })
+        stop = onLost(tell("second"))
+        const third = onLost(tell("third"))
+        stopped()
+        stopped()
+        yield* TestClock.adjust("60 seconds")
+        assert.deepStrictEqual(told, ["first LockLost", "third LockLost"])
+        third()
+        onLost(tell("late"))
+        assert.deepStrictEqual(told.slice(2), ["late LockLost"])
+      }).pipe(Effect.scoped)
+  )
+})
