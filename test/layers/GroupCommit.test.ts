@@ -19,7 +19,15 @@ const slow = Effect.gen(function* () {
   return { groups, run, open: Deferred.succeed(gate, undefined) }
 })
 
-const settings = { writers: 1, patience: "10 seconds", missing: () => "missing", isOfOne: () => true } as const
+const settings = {
+  writers: 1,
+  slow: "50 millis",
+  patience: "10 seconds",
+  missing: () => "missing",
+  isOfOne: () => true
+} as const
+const started = <A, E>(effect: Effect.Effect<A, E>) =>
+  Effect.tap(Effect.forkChild(effect, { startImmediately: true }), () => Effect.yieldNow)
 const together = <A, E>(commit: (op: number) => Effect.Effect<A, E>, ops: ReadonlyArray<number>) =>
   Effect.forEach(ops, (op) => Effect.exit(commit(op)), { concurrency: "unbounded" })
 
@@ -36,22 +44,53 @@ describe("a group commit", () => {
     })
   )
 
-  it.effect("sends together what arrives while its writers are busy, in order, and answers each with its own", () =>
+  it.effect("sends together what arrives while its writer is busy, in order, and answers each with its own", () =>
     Effect.gen(function* () {
       const { groups, open, run } = yield* slow
       const commit = yield* makeGroupCommit(run, { ...settings, writers: 2 })
-      const fibers = []
-      for (const op of [1, 2, 3, 4, 5]) {
-        fibers.push(yield* Effect.forkChild(commit(op), { startImmediately: true }))
-        yield* Effect.yieldNow
-      }
-      assert.deepStrictEqual(groups, [[1], [2]])
+      const fibers = yield* Effect.forEach([1, 2, 3, 4], (op) => started(commit(op)))
+      assert.deepStrictEqual(groups, [[1]])
+      yield* open
+      assert.deepStrictEqual(
+        yield* Effect.forEach(fibers, (fiber) => Fiber.join(fiber)),
+        [1, 2, 3, 4].map((op) => `done ${op}`)
+      )
+      assert.deepStrictEqual(groups, [[1], [2, 3, 4]])
+    })
+  )
+
+  it.effect("has another writer help while all are slow, and no more than it may have", () =>
+    Effect.gen(function* () {
+      const { groups, open, run } = yield* slow
+      const commit = yield* makeGroupCommit(run, { ...settings, writers: 2 })
+      const fibers = [yield* started(commit(1)), yield* started(commit(2))]
+      yield* TestClock.adjust("49 millis")
+      fibers.push(yield* started(commit(3)))
+      assert.deepStrictEqual(groups, [[1]])
+      yield* TestClock.adjust("1 millis")
+      fibers.push(yield* started(commit(4)))
+      assert.deepStrictEqual(groups, [[1], [2, 3, 4]])
+      yield* TestClock.adjust("50 millis")
+      fibers.push(yield* started(commit(5)))
+      assert.deepStrictEqual(groups, [[1], [2, 3, 4]])
       yield* open
       assert.deepStrictEqual(
         yield* Effect.forEach(fibers, (fiber) => Fiber.join(fiber)),
         [1, 2, 3, 4, 5].map((op) => `done ${op}`)
       )
-      assert.deepStrictEqual(groups, [[1], [2], [3, 4, 5]])
+      assert.deepStrictEqual(groups, [[1], [2, 3, 4], [5]])
+    })
+  )
+
+  it.effect("has another writer help though nobody else comes", () =>
+    Effect.gen(function* () {
+      const { groups, run } = yield* slow
+      const commit = yield* makeGroupCommit(run, { ...settings, writers: 2 })
+      yield* Effect.forEach([1, 2], (op) => started(commit(op)))
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(groups, [[1]])
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(groups, [[1], [2]])
     })
   )
 

@@ -1,10 +1,11 @@
 /**
  * Many small writes of many fibers as few transactions: what arrives while one is under way goes with the next.
  *
- * A lone write is sent at once. Writers run in fibers of their own, so neither a caller's interruption nor its
- * transaction touches the writes of the others.
+ * A lone write is sent at once. One writer takes all, since few large transactions cost less than many small ones; only
+ * while it is slow another helps, so that nobody waits long for what is not theirs. Writers run in fibers of their own, so
+ * neither a caller's interruption nor its transaction touches the writes of the others.
  */
-import { Duration, Effect, type Exit, type Fiber, type Scope } from "effect"
+import { Clock, Duration, Effect, type Exit, type Fiber, type Scope } from "effect"
 
 interface Waiting<Op, Answer, E> {
   readonly op: Op
@@ -13,8 +14,9 @@ interface Waiting<Op, Answer, E> {
 
 interface Writer<Op, Answer, E> {
   group: ReadonlyArray<Waiting<Op, Answer, E>>
-  /** When it last began to wait for the database. */
+  /** When it last began to wait for the database: in looks, and in milliseconds. */
   since: number
+  asked: number
   fiber: Fiber.Fiber<void> | undefined
 }
 
@@ -31,8 +33,9 @@ const LOOKS = 4
 export const makeGroupCommit = Effect.fnUntraced(function* <Op, Answer, E>(
   run: (ops: ReadonlyArray<Op>) => Effect.Effect<ReadonlyArray<Answer>, E>,
   options: {
-    /** How many transactions at once. */
+    /** At most so many transactions at once: a further one while all others have been under way for that long. */
     readonly writers: number
+    readonly slow: Duration.Input
     /** What takes longer, up to a quarter more, is given up: others go on without it, though it may still be written. */
     readonly patience: Duration.Input
     /** For an answer that `run` owes, and for whoever still waits when this closes: it may have been written. */
@@ -43,6 +46,8 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Op, Answer, E>(
 ): Effect.fn.Return<(op: Op) => Effect.Effect<Answer, E>, never, Scope.Scope> {
   type One = Waiting<Op, Answer, E>
   const fork = Effect.runForkWith(yield* Effect.context<never>())
+  const clock = yield* Clock.Clock
+  const slow = Duration.toMillis(Duration.fromInputUnsafe(options.slow))
   const interval = Duration.times(Duration.fromInputUnsafe(options.patience), 1 / LOOKS)
   const unanswered = new Set<One>()
   const writing = new Set<Writer<Op, Answer, E>>()
@@ -59,6 +64,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Op, Answer, E>(
     Effect.matchCauseEffect(
       Effect.suspend(() => {
         writer.since = looks
+        writer.asked = clock.currentTimeMillisUnsafe()
         return run(group.map(({ op }) => op))
       }),
       {
@@ -89,8 +95,15 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Op, Answer, E>(
       waiting = waiting.slice(LARGEST)
       return Effect.flatMap(write(writer, writer.group), () => writes(writer))
     })
+  const isWriterMissing = (): boolean => {
+    if (writing.size >= options.writers) return false
+    const now = clock.currentTimeMillisUnsafe()
+    for (const writer of writing) if (now - writer.asked < slow) return false
+    return true
+  }
   const start = () => {
-    const writer: Writer<Op, Answer, E> = { group: [], since: looks, fiber: undefined }
+    const asked = clock.currentTimeMillisUnsafe()
+    const writer: Writer<Op, Answer, E> = { group: [], since: looks, asked, fiber: undefined }
     writing.add(writer)
     // What else arrives in this turn of the loop goes with it.
     writer.fiber = fork(Effect.andThen(Effect.yieldNow, writes(writer)))
@@ -100,11 +113,11 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Op, Answer, E>(
     writing.delete(writer)
     for (const one of writer.group) answer(one, Effect.fail(options.missing()))
     writer.fiber?.interruptUnsafe()
-    if (waiting.length > 0) start()
   }
   const look: Effect.Effect<void> = Effect.suspend(() => {
     looks++
     for (const writer of writing) if (looks - writer.since > LOOKS) giveUp(writer)
+    if (waiting.length > 0 && isWriterMissing()) start()
     if (writing.size > 0) return Effect.delay(look, interval)
     looking = undefined
     return Effect.void
@@ -125,6 +138,6 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Op, Answer, E>(
       const one: One = { op, resume }
       unanswered.add(one)
       waiting.push(one)
-      if (writing.size < options.writers) start()
+      if (isWriterMissing()) start()
     })
 })
