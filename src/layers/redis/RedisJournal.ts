@@ -61,8 +61,14 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
   const retention = Duration.toMillis(Duration.fromInputUnsafe(options.retention ?? "24 hours"))
   const sagas = makeKeptSagas()
   const failed = (operation: string) => (cause: unknown) => new JournalError({ operation, cause })
-  const asked = (operation: string, question: Effect.Effect<0 | 1, Redis.RedisError>) =>
-    Effect.mapBoth(question, { onFailure: failed(operation), onSuccess: (answer) => answer === 1 })
+  const asked = (operation: string, question: Effect.Effect<0 | 1, Redis.RedisError>, written?: () => void) =>
+    Effect.matchEffect(question, {
+      onFailure: (cause) => Effect.fail(failed(operation)(cause)),
+      onSuccess: (answer) => {
+        if (answer === 1) written?.()
+        return Effect.succeed(answer === 1)
+      }
+    })
 
   const get = Effect.fnUntraced(function* (sagaId: string): Effect.fn.Return<Journal | undefined, JournalError> {
     const stored = yield* Effect.mapError(redis.eval(Scripts.read)(sagaId), failed("read"))
@@ -97,6 +103,11 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
       ),
       (found) => found.filter((journal) => journal !== undefined)
     )
+  /** Those that are still unfinished. */
+  const inTheWay = (sagaIds: ReadonlyArray<string>) =>
+    Effect.map(getAll([...new Set(sagaIds)]), (found) =>
+      found.filter((journal) => journal.status !== "finished").sort((a, b) => b.fence - a.fence)
+    )
   const candidates = Effect.fnUntraced(
     function* ({ resource, status }: JournalFilter) {
       const unfinished = status !== undefined && status !== "finished"
@@ -109,32 +120,32 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
 
   return {
     keeps: true,
-    open: Effect.fnUntraced(function* (saga, records = []) {
+    open: (saga, records = []) => {
       const own = kept(saga.sagaId, saga.payload)
       const { text } = recordsText(records, own)
-      while (true) {
-        const others = yield* Effect.mapError(redis.eval(Scripts.open)(saga, own.payload.text, text), failed("open"))
-        if (others.length === 0) {
-          // If it was open already its payload is this one, but the records were not written.
-          sagas.opened(saga, own)
-          return []
+      const opened: Effect.Effect<ReadonlyArray<Journal>, JournalError> = Effect.matchEffect(
+        redis.eval(Scripts.open)(saga, own.payload.text, text),
+        {
+          onFailure: (cause) => Effect.fail(failed("open")(cause)),
+          onSuccess: (others) => {
+            if (others.length > 0) {
+              return Effect.flatMap(inTheWay(others), (found) => (found.length > 0 ? Effect.succeed(found) : opened))
+            }
+            // If it was open already its payload is this one, but the records were not written.
+            sagas.opened(saga, own)
+            return Effect.succeed([])
+          }
         }
-        const found = yield* getAll([...new Set(others)])
-        const unfinished = found.filter((journal) => journal.status !== "finished")
-        if (unfinished.length > 0) return unfinished.sort((a, b) => b.fence - a.fence)
-      }
-    }),
+      )
+      return opened
+    },
     append: (ref, owner, records) => {
       const own = sagas.of(ref)
       const texts = recordsText(records, own)
       const undoing = records.some(({ _tag }) => _tag === "Undoing")
-      return Effect.map(
-        asked("append", redis.eval(Scripts.append)(ref.sagaId, owner, undoing, texts.text)),
-        (written) => {
-          if (written && own !== undefined) keep(own, texts)
-          return written
-        }
-      )
+      return asked("append", redis.eval(Scripts.append)(ref.sagaId, owner, undoing, texts.text), () => {
+        if (own !== undefined) keep(own, texts)
+      })
     },
     close: (ref, owner, records, end) =>
       asked("close", redis.eval(Scripts.close)(ref, owner, recordsText(records, sagas.of(ref)).text, end, retention)),

@@ -83,6 +83,11 @@ const make = Effect.gen(function* () {
     },
     Effect.mapError(failed("read"))
   )
+  /** Those that are still unfinished. */
+  const inTheWay = (sagaIds: ReadonlyArray<string>) =>
+    Effect.map(select(sql.in("j.saga_id", sagaIds), sql`j.fence DESC`, sagaIds.length), (found) =>
+      found.filter((journal) => journal.status !== "finished")
+    )
   const moment = (at: DateTime.Utc): Fragment => sql`${DateTime.formatIso(at)}::text::timestamptz`
   const oldestFirst = sql`j.opened_at, j.journal`
   // Of the unfinished there are few: each is looked up by its id, however many have finished.
@@ -110,43 +115,41 @@ const make = Effect.gen(function* () {
 
   return {
     keeps: true,
-    open: Effect.fnUntraced(function* (saga, records = []) {
+    open: (saga, records = []) => {
       const own = kept(saga.sagaId, saga.payload)
-      const texts = recordsText(records, own)
-      while (true) {
-        const others = yield* Effect.mapError(
-          writes.open({ ...saga, payload: own.payload.text, records: texts.text }),
-          failed("open")
-        )
-        if (others.length === 0) {
-          // If it was open already its payload is this one, but the records were not written.
-          sagas.opened(saga, own)
-          return []
-        }
-        const found = yield* select(sql.in("j.saga_id", others), sql`j.fence DESC`, others.length)
-        const unfinished = found.filter((journal) => journal.status !== "finished")
-        if (unfinished.length > 0) return unfinished
-      }
-    }),
-    append: (ref, owner, records) =>
-      Effect.suspend(() => {
-        const own = sagas.of(ref)
-        const texts = recordsText(records, own)
-        const undoing = records.some(({ _tag }) => _tag === "Undoing")
-        return Effect.mapBoth(writes.append({ sagaId: ref.sagaId, owner, records: texts.text, undoing }), {
-          onFailure: failed("append"),
-          onSuccess: (written) => {
-            if (written && own !== undefined) keep(own, texts)
-            return written
+      const { text } = recordsText(records, own)
+      const opened: Effect.Effect<ReadonlyArray<Journal>, JournalError> = Effect.matchEffect(
+        writes.open({ ...saga, payload: own.payload.text, records: text }),
+        {
+          onFailure: (cause) => Effect.fail(failed("open")(cause)),
+          onSuccess: (others) => {
+            if (others.length > 0) {
+              return Effect.flatMap(inTheWay(others), (found) => (found.length > 0 ? Effect.succeed(found) : opened))
+            }
+            // If it was open already its payload is this one, but the records were not written.
+            sagas.opened(saga, own)
+            return Effect.succeed([])
           }
-        })
-      }),
+        }
+      )
+      return opened
+    },
+    append: (ref, owner, records) => {
+      const own = sagas.of(ref)
+      const texts = recordsText(records, own)
+      const undoing = records.some(({ _tag }) => _tag === "Undoing")
+      return Effect.matchEffect(writes.append({ sagaId: ref.sagaId, owner, records: texts.text, undoing }), {
+        onFailure: (cause) => Effect.fail(failed("append")(cause)),
+        onSuccess: (written) => {
+          if (written && own !== undefined) keep(own, texts)
+          return Effect.succeed(written)
+        }
+      })
+    },
     close: (ref, owner, records, end) =>
-      Effect.suspend(() =>
-        Effect.mapError(
-          writes.close({ sagaId: ref.sagaId, owner, records: recordsText(records, sagas.of(ref)).text, ...end }),
-          failed("close")
-        )
+      Effect.mapError(
+        writes.close({ sagaId: ref.sagaId, owner, records: recordsText(records, sagas.of(ref)).text, ...end }),
+        failed("close")
       ),
     // Of those who claim from one owner, one gets the journal: the row's lock makes comparing and changing one step.
     claim: ({ sagaId }, from, to) => {

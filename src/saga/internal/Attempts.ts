@@ -113,10 +113,13 @@ export interface Bounds {
   readonly ended: (exit: Ended) => void
 }
 
-export const bounded = (bounds: Bounds, effect: Erased): Erased =>
+export const bounded = (bounds: Bounds, effect: () => Erased): Erased =>
   Effect.onExit(
-    Effect.suspend(() => (bounds.begin() ? effect : Effect.interrupt)),
-    (exit) => Effect.sync(() => bounds.ended(exit))
+    Effect.suspend(() => (bounds.begin() ? effect() : Effect.interrupt)),
+    (exit) => {
+      bounds.ended(exit)
+      return Effect.void
+    }
   )
 
 /** The first attempt where the breaker surely lets it run: no effect is made around it, since mostly it succeeds. */
@@ -142,8 +145,8 @@ class First implements Course {
   onward(exit: Ended) {
     const { attempt, bounds } = this
     const left = this.tell(exit)
-    if (left !== undefined) return bounded(bounds, retrying(attempt, Effect.andThen(left, exit)))
-    if (!isFinal(attempt, exit)) return bounded(bounds, retrying(attempt, exit))
+    if (left !== undefined) return bounded(bounds, () => retrying(attempt, Effect.andThen(left, exit)))
+    if (!isFinal(attempt, exit)) return bounded(bounds, () => retrying(attempt, exit))
     bounds.ended(exit)
     return exit
   }
@@ -162,7 +165,7 @@ export const attemptsIn = (context: Context.Context<never>, attempt: Attempt, bo
   const tell =
     step.dependency === undefined ? passing : root.breakers.unhindered?.(step.dependency, protection(attempt))
   return tell === undefined
-    ? bounded(bounds, retrying(attempt, once(attempt, context)))
+    ? bounded(bounds, () => retrying(attempt, once(attempt, context)))
     : timed(attempt, context, new First(attempt, bounds, tell))
 }
 

@@ -22,7 +22,10 @@ export interface Books {
   readonly ready: Effect.Effect<void, BooksError>
   /** Written with what comes next: losing it loses nothing, since undoing and finishing bear to be repeated. */
   readonly note: (record: JournalRecord) => void
-  /** Writes it, and what was noted before it. False: the journal is another's now. */
+  /**
+   * Writes it, and what was noted before it: to be called when it is to be written, and run once. False: the journal is
+   * another's now.
+   */
   readonly write: (...records: Records) => Effect.Effect<boolean, BooksError>
   readonly close: (end: JournalEnd) => Effect.Effect<boolean, BooksError>
 }
@@ -81,16 +84,15 @@ export const makeBooks = (
         )
 
   /** What could not be written is still to be written. */
-  const writing = (records: Records, write: (all: Records) => Effect.Effect<boolean, BooksError>) =>
-    Effect.suspend(() => {
-      const before = noted
-      noted = []
-      return Effect.onError(write([...before, ...records]), () =>
-        Effect.sync(() => {
-          noted = [...before, ...noted]
-        })
-      )
+  const writing = (records: Records, write: (all: Records) => Effect.Effect<boolean, BooksError>) => {
+    const before = noted
+    const written = write(before.length === 0 ? records : [...before, ...records])
+    noted = []
+    return Effect.onError(written, () => {
+      noted = [...before, ...noted]
+      return Effect.void
     })
+  }
   const append = (all: Records): Effect.Effect<boolean, BooksError> =>
     open
       ? journal.append(ref, owner, all)
@@ -98,6 +100,7 @@ export const makeBooks = (
           written ? Effect.succeed(true) : journal.append(ref, owner, ofOwner(all))
         )
   const ready = Effect.suspend(() => (open ? Effect.void : Effect.asVoid(opening([]))))
+  const closing = (end: JournalEnd) => writing([], (all) => journal.close(ref, owner, ofOwner(all), end))
 
   return {
     keeps: true,
@@ -106,10 +109,6 @@ export const makeBooks = (
     ready,
     note: (record) => void noted.push(record),
     write: (...records) => writing(records, append),
-    close: (end) =>
-      Effect.andThen(
-        ready,
-        writing([], (all) => journal.close(ref, owner, ofOwner(all), end))
-      )
+    close: (end) => Effect.suspend(() => (open ? closing(end) : Effect.flatMap(opening([]), () => closing(end))))
   }
 }

@@ -1,6 +1,7 @@
 /** The end of a journal. */
 import { Effect, Schedule } from "effect"
 import type { JournalEnd } from "../../services/SagaJournal.ts"
+import type { BooksError } from "./Books.ts"
 import type { Root } from "./Frame.ts"
 
 const brief = Schedule.exponential("50 millis").pipe(Schedule.upTo({ duration: "5 seconds" }))
@@ -12,18 +13,26 @@ const brief = Schedule.exponential("50 millis").pipe(Schedule.upTo({ duration: "
 export type Closing = "closed" | "spooled" | "refused" | "unknown"
 
 /** Asking again is how a lost reply is read back: an end that was stored is stored. */
-export const closeBooks = Effect.fnUntraced(function* (
-  root: Root,
-  end: JournalEnd,
-  hasLetters: boolean
-): Effect.fn.Return<Closing> {
-  if (!root.books.keeps) return "closed"
-  const spooled = hasLetters && !(yield* root.deadLetters.drained)
-  const ending = spooled ? root.books.write() : root.books.close(end)
-  return yield* Effect.catch(ending, () => Effect.retry(ending, brief)).pipe(
-    Effect.map((written): Closing => (written ? (spooled ? "spooled" : "closed") : "refused")),
-    Effect.catch((error) =>
-      Effect.as(Effect.logWarning("the end of a saga could not be journaled", error), "unknown" as const)
-    )
+const surely = (ending: Effect.Effect<boolean, BooksError>, written: Closing): Effect.Effect<Closing> =>
+  Effect.matchEffect(
+    Effect.catch(ending, () => Effect.retry(ending, brief)),
+    {
+      onSuccess: (isWritten) => Effect.succeed(isWritten ? written : "refused"),
+      onFailure: (error) => Effect.as(Effect.logWarning("the end of a saga could not be journaled", error), "unknown")
+    }
   )
-})
+
+export const closeBooks = (root: Root, end: JournalEnd, hasLetters: boolean): Effect.Effect<Closing> => {
+  const { books, deadLetters } = root
+  if (!books.keeps) return Effect.succeed("closed")
+  const closing = surely(books.close(end), "closed")
+  if (!hasLetters) return closing
+  return Effect.flatMap(deadLetters.drained, (drained) =>
+    drained
+      ? closing
+      : surely(
+          Effect.suspend(() => books.write()),
+          "spooled"
+        )
+  )
+}

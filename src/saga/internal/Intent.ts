@@ -3,7 +3,7 @@ import { Cause, Effect, Exit, Option } from "effect"
 import type { JournalRecord } from "../../schema/Journal.ts"
 import { LockError, LockLost } from "../../schema/LockError.ts"
 import { encodeJson, encodeOrText, failureOf } from "./Codec.ts"
-import type { Definition, UndoableStep } from "./Definition.ts"
+import type { Definition, Erased, UndoableStep } from "./Definition.ts"
 import type { Call, Frame, NestedCall, Root } from "./Frame.ts"
 
 export const intent = (
@@ -33,11 +33,11 @@ export const opened = (root: Root): Effect.Effect<void> =>
     return Effect.interrupt
   })
 
-/** Unless it is surely written, the call does not start and the saga ends. */
-export const intend = (root: Root, record: JournalRecord): Effect.Effect<void> =>
+/** `then` follows. Unless it is surely written, the call does not start and the saga ends. To be called when it is to be. */
+export const intend = (root: Root, record: JournalRecord, then: () => Erased): Erased =>
   Effect.matchEffect(root.books.write(record), {
-    onSuccess: (written) => {
-      if (written) return Effect.void
+    onSuccess: (written): Erased => {
+      if (written) return then()
       root.aborted = journalLost(root)
       return Effect.interrupt
     },

@@ -84,16 +84,14 @@ const callUndoable = (
     Effect.suspend(() => definition.execute(input, call.before))
   )
   const prepare = begun.again ? undefined : definition.prepare
-  if (prepare === undefined && !root.books.keeps && !isTraced(fiber.context)) {
-    return attemptsIn(fiber.context, executing, call)
+  const intended = (then: () => Erased) =>
+    intend(root, intent(frame, definition, call.number, input, call.before), then)
+  if (prepare === undefined && !isTraced(fiber.context)) {
+    const attempted = () => attemptsIn(fiber.context, executing, call)
+    return root.books.keeps ? bounded(call, () => intended(attempted)) : attempted()
   }
   const attempted = attempts(executing)
-  const execute = root.books.keeps
-    ? Effect.andThen(
-        Effect.suspend(() => intend(root, intent(frame, definition, call.number, input, call.before))),
-        attempted
-      )
-    : attempted
+  const execute = root.books.keeps ? Effect.suspend(() => intended(() => attempted)) : attempted
   const whole =
     prepare === undefined
       ? execute
@@ -106,7 +104,7 @@ const callUndoable = (
           ),
           execute
         )
-  return bounded(call, spannedCall(whole, fiber, root, "step", call))
+  return bounded(call, () => spannedCall(whole, fiber, root, "step", call))
 }
 
 /** What it reads must not be what an unfinished saga left: that one is settled before. */
