@@ -32,18 +32,45 @@ const Head = Schema.fromJsonString(
     fingerprint: Schema.String
   })
 )
-const Stored = Schema.Tuple([
-  Head,
-  Schema.FiniteFromString,
-  SagaStatus,
-  Schema.NullOr(SagaOutcome),
-  Schema.NullOr(Schema.String),
-  Schema.NullOr(Schema.String),
-  Schema.FiniteFromString,
-  Schema.FiniteFromString,
-  Schema.fromJsonString(Schema.Unknown),
-  Schema.Array(Schema.String)
-])
+/** Its owner and status, when it was opened and when it last changed; then its outcome; then a text of one or more lines. */
+const STATE = /^(\d+) (\w+) (\d+) (\d+)(?: (\w+))?(?:\n(.*))?$/s
+/** When it was written, and what. */
+const RECORD = /^(\d+) (\d+)\n(.*)$/s
+
+const Stored = Schema.Struct({
+  head: Head,
+  payload: Schema.fromJsonString(Schema.Unknown),
+  owner: Schema.FiniteFromString,
+  status: SagaStatus,
+  outcome: Schema.NullOr(SagaOutcome),
+  openedAt: Schema.FiniteFromString,
+  changedAt: Schema.FiniteFromString,
+  records: Schema.Array(Schema.Struct({ writtenAt: Schema.Finite, text: Schema.String }))
+})
+
+const decodeStored = ([state = "", head, payload, ...records]: ReadonlyArray<string>) => {
+  const [, owner, status, openedAt, changedAt, outcome = null, text = null] = STATE.exec(state) ?? []
+  return Effect.map(
+    Schema.decodeUnknownEffect(Stored)({
+      head,
+      payload,
+      owner,
+      status,
+      outcome,
+      openedAt,
+      changedAt,
+      records: records.map((record) => {
+        const [, seconds, micros, text] = RECORD.exec(record) ?? []
+        return { writtenAt: Number(seconds) * 1000 + Math.floor(Number(micros) / 1000), text }
+      })
+    }),
+    (stored) => ({
+      ...stored,
+      problem: stored.status === "finished" ? null : text,
+      result: stored.status === "finished" ? text : null
+    })
+  )
+}
 const decodeRecords = Schema.decodeUnknownEffect(Schema.Array(JournalRecord))
 
 const matches = (journal: Journal, { before, resource, saga, status }: JournalFilter): boolean =>
@@ -71,24 +98,23 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
     })
 
   const get = Effect.fnUntraced(function* (sagaId: string): Effect.fn.Return<Journal | undefined, JournalError> {
-    const stored = yield* Effect.mapError(redis.eval(Scripts.read)(sagaId), failed("read"))
-    if (stored.length === 0) return undefined
-    const [head, owner, status, outcome, problem, result, opened, updated, payload, texts] = yield* Effect.mapError(
-      Schema.decodeUnknownEffect(Stored)(stored),
+    const texts = yield* Effect.mapError(redis.eval(Scripts.read)(sagaId), failed("read"))
+    if (texts.length === 0) return undefined
+    const { changedAt, head, openedAt, payload, records, ...stored } = yield* Effect.mapError(
+      decodeStored(texts),
       failed("read")
     )
-    const records = yield* Effect.mapError(decodeRecords(recordsOf(texts, payload)), failed("read"))
+    const written = recordsOf(
+      records.map(({ text }) => text),
+      payload
+    )
     return new Journal({
       ...head,
+      ...stored,
       payload,
-      owner,
-      status,
-      outcome,
-      problem,
-      result,
-      records,
-      openedAt: DateTime.makeUnsafe(opened),
-      updatedAt: DateTime.makeUnsafe(updated)
+      records: yield* Effect.mapError(decodeRecords(written), failed("read")),
+      openedAt: DateTime.makeUnsafe(openedAt),
+      updatedAt: DateTime.makeUnsafe(Math.max(changedAt, records.at(-1)?.writtenAt ?? 0))
     })
   })
   const getAll = (sagaIds: ReadonlyArray<string>) =>

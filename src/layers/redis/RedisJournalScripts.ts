@@ -1,36 +1,51 @@
 /**
- * The journal's atomic steps. A journal is a hash (head: what it was opened with, as JSON; payload, owner, status, ...)
- * and a list of its records, see `JournalText`. Each resource has a key that names its unfinished saga; two sorted sets index all journals by time.
+ * The journal's atomic steps. A journal is one list: its state, what it was opened with as JSON, the payload, and then
+ * each time records were written (`JournalText`) when and which. Each resource has a key that names its unfinished saga; a
+ * sorted set indexes all journals.
+ *
+ * The state is a line of owner, status, when it was opened and when the state last changed; that of a finished one tells the
+ * outcome too, and then the result, if there is one; that of one which could not be settled is followed by the problem. In
+ * the index the unfinished stand below zero, the later opened the further, and the finished above it, by when they ended.
  */
 import { script } from "effect/persistence/Redis"
 import type { JournalRef, NewJournal } from "../../schema/Journal.ts"
 import type { JournalEnd } from "../../services/SagaJournal.ts"
 
 export const journalKey = (sagaId: string) => `dtx:journal:{${sagaId}}`
-const recordsKey = (sagaId: string) => `dtx:journal-records:{${sagaId}}`
 const unfinishedKey = (resource: string) => `dtx:unfinished:${resource}`
-/** Saga ids, by when they were opened. */
-const OPEN = "dtx:journals-open"
-/** Saga ids, by when they ended. */
-const FINISHED = "dtx:journals-finished"
+/** Saga ids, by time. */
+const JOURNALS = "dtx:journals"
 
+/** In milliseconds; of a record in seconds and microseconds, which costs less where nothing is reckoned with it. */
 const NOW = `
 local function now()
   local time = redis.call('TIME')
-  return string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+  return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+end
+`
+const RECORD = `
+local function record(records)
+  local time = redis.call('TIME')
+  redis.call('RPUSH', KEYS[1], time[1] .. ' ' .. time[2] .. '\\n' .. records)
+end
+`
+
+/** Whether a journal's state is one that its owner has finished. */
+export const FINISHED = `
+local function finished_by(state, owner)
+  local own = owner .. ' finished '
+  return state and string.sub(state, 1, #own) == own
 end
 `
 
 /**
  * Invariant: either all resources name this saga and its journal is there with its first records, or nothing was
- * written. Yields the ids of
- * the unfinished sagas in the way; one whose journal Redis has lost is none.
+ * written. Yields the ids of the unfinished sagas in the way; one whose journal Redis has lost is none.
  */
 export const open = script(
   ({ payload: _, ...head }: NewJournal, payload: string, records: string) => [
     journalKey(head.sagaId),
-    recordsKey(head.sagaId),
-    OPEN,
+    JOURNALS,
     ...head.resources.map(unfinishedKey),
     head.sagaId,
     head.fence,
@@ -39,11 +54,11 @@ export const open = script(
     records
   ],
   {
-    numberOfKeys: (saga) => 3 + saga.resources.length,
-    lua: `${NOW}
+    numberOfKeys: (saga) => 2 + saga.resources.length,
+    lua: `${NOW}${RECORD}
 if redis.call('EXISTS', KEYS[1]) == 1 then return {} end
 local others = {}
-for i = 4, #KEYS do
+for i = 3, #KEYS do
   local other = redis.call('GET', KEYS[i])
   if other and other ~= ARGV[1] and redis.call('EXISTS', 'dtx:journal:{' .. other .. '}') == 1 then
     others[#others + 1] = other
@@ -51,78 +66,77 @@ for i = 4, #KEYS do
 end
 if #others > 0 then return others end
 local at = now()
-for i = 4, #KEYS do redis.call('SET', KEYS[i], ARGV[1]) end
-if ARGV[5] ~= '[]' then redis.call('RPUSH', KEYS[2], ARGV[5]) end
-redis.call('HSET', KEYS[1], 'head', ARGV[3], 'payload', ARGV[4], 'owner', ARGV[2], 'status', 'running',
-  'opened', at, 'updated', at)
-redis.call('ZADD', KEYS[3], at, ARGV[1])
+for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[1]) end
+redis.call('RPUSH', KEYS[1], ARGV[2] .. ' running ' .. at .. ' ' .. at, ARGV[3], ARGV[4])
+if ARGV[5] ~= '[]' then record(ARGV[5]) end
+redis.call('ZADD', KEYS[2], '-' .. at, ARGV[1])
 return {}`
   }
 ).withReturnType<ReadonlyArray<string>>()
 
-/** Only the owner of an unfinished journal writes it. */
+/** Only the owner of an unfinished journal writes it. Yields its parts. */
 const OWNED = `
 local function owned()
-  local r = redis.call('HMGET', KEYS[1], 'owner', 'status')
-  return r[1] == ARGV[1] and r[2] ~= 'finished' and r
+  local state = redis.call('LINDEX', KEYS[1], 0)
+  if not state then return end
+  local owner, status, opened, rest = string.match(state, '^(%d+) (%a+) (%d+) %d+(.*)$')
+  if owner == ARGV[1] and status ~= 'finished' then return status, opened, rest end
 end
 `
 
 export const append = script(
   (sagaId: string, owner: number, undoing: boolean, records: string) => [
     journalKey(sagaId),
-    recordsKey(sagaId),
     owner,
     undoing ? "compensating" : "",
     records
   ],
   {
-    numberOfKeys: 2,
-    lua: `${NOW}${OWNED}
-local r = owned()
-if not r then return 0 end
-if ARGV[3] ~= '[]' then redis.call('RPUSH', KEYS[2], ARGV[3]) end
-redis.call('HSET', KEYS[1], 'updated', now(), 'status', ARGV[2] ~= '' and ARGV[2] or r[2])
+    numberOfKeys: 1,
+    lua: `${NOW}${RECORD}${OWNED}
+local status, opened, rest = owned()
+if not status then return 0 end
+if ARGV[3] ~= '[]' then record(ARGV[3]) end
+if ARGV[2] ~= '' then
+  redis.call('LSET', KEYS[1], 0, ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. opened .. ' ' .. now() .. rest)
+end
 return 1`
   }
 ).withReturnType<0 | 1>()
 
-/** Invariant: it ends once, by its owner; then its resources are free. Asked again, it answers alike. */
+/**
+ * Invariant: it ends once, by its owner; then its resources are free. Asked again, it answers alike. Of the finished in the
+ * index, one in sixteen that end sees which have expired.
+ */
 export const close = script(
   ({ resources, sagaId }: JournalRef, owner: number, records: string, end: JournalEnd, retention: number) => [
     journalKey(sagaId),
-    recordsKey(sagaId),
-    OPEN,
-    FINISHED,
+    JOURNALS,
     ...resources.map(unfinishedKey),
     owner,
     sagaId,
-    end.outcome,
-    end.result === null ? "0" : "1",
-    end.result ?? "",
+    end.result === null ? end.outcome : `${end.outcome}\n${end.result}`,
     retention,
     records
   ],
   {
-    numberOfKeys: (ref: JournalRef) => 4 + ref.resources.length,
-    lua: `${NOW}${OWNED}
-if not owned() then
-  local r = redis.call('HMGET', KEYS[1], 'owner', 'outcome')
-  return (r[1] == ARGV[1] and r[2] == ARGV[3]) and 1 or 0
+    numberOfKeys: (ref: JournalRef) => 2 + ref.resources.length,
+    lua: `${NOW}${RECORD}${OWNED}${FINISHED}
+local status, opened = owned()
+if not status then
+  local state = redis.call('LINDEX', KEYS[1], 0)
+  if not finished_by(state, ARGV[1]) then return 0 end
+  return string.match(state, '^%d+ %a+ %d+ %d+ (%a+)') == string.match(ARGV[3], '^%a+') and 1 or 0
 end
-if ARGV[7] ~= '[]' then redis.call('RPUSH', KEYS[2], ARGV[7]) end
+if ARGV[5] ~= '[]' then record(ARGV[5]) end
 local at = now()
-redis.call('HSET', KEYS[1], 'status', 'finished', 'outcome', ARGV[3], 'updated', at)
-if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'result', ARGV[5]) end
-redis.call('HDEL', KEYS[1], 'problem')
-for i = 5, #KEYS do
+redis.call('LSET', KEYS[1], 0, ARGV[1] .. ' finished ' .. opened .. ' ' .. at .. ' ' .. ARGV[3])
+for i = 3, #KEYS do
   if redis.call('GET', KEYS[i]) == ARGV[2] then redis.call('DEL', KEYS[i]) end
 end
-redis.call('ZREM', KEYS[3], ARGV[2])
-redis.call('ZADD', KEYS[4], at, ARGV[2])
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', string.format('%.0f', tonumber(at) - tonumber(ARGV[6])))
-redis.call('PEXPIRE', KEYS[1], ARGV[6])
-redis.call('PEXPIRE', KEYS[2], ARGV[6])
+redis.call('ZADD', KEYS[2], at, ARGV[2])
+if at % 16 == 0 then redis.call('ZREMRANGEBYSCORE', KEYS[2], 1, string.format('%.0f', at - ARGV[4])) end
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1`
   }
 ).withReturnType<0 | 1>()
@@ -131,50 +145,35 @@ return 1`
 export const claim = script((sagaId: string, from: number, to: number) => [journalKey(sagaId), from, to], {
   numberOfKeys: 1,
   lua: `${NOW}${OWNED}
-if not owned() then return 0 end
-redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'updated', now())
+local status, opened, rest = owned()
+if not status then return 0 end
+redis.call('LSET', KEYS[1], 0, ARGV[2] .. ' ' .. status .. ' ' .. opened .. ' ' .. now() .. rest)
 return 1`
 }).withReturnType<0 | 1>()
 
 export const note = script((sagaId: string, problem: string) => [journalKey(sagaId), problem], {
   numberOfKeys: 1,
   lua: `
-local status = redis.call('HGET', KEYS[1], 'status')
-if status and status ~= 'finished' then redis.call('HSET', KEYS[1], 'problem', ARGV[1]) end
+local state = redis.call('LINDEX', KEYS[1], 0)
+if state and not string.match(state, '^%d+ finished ') then
+  redis.call('LSET', KEYS[1], 0, string.match(state, '^[^\\n]*') .. '\\n' .. ARGV[1])
+end
 return 1`
 }).withReturnType<1>()
 
-export type Read = readonly [
-  head: string,
-  owner: string,
-  status: string,
-  outcome: string | null,
-  problem: string | null,
-  result: string | null,
-  opened: string,
-  updated: string,
-  payload: string,
-  records: ReadonlyArray<string>
-]
-
-/** The journal and its records as they are at one moment. */
-export const read = script((sagaId: string) => [journalKey(sagaId), recordsKey(sagaId)], {
-  numberOfKeys: 2,
-  lua: `
-local r = redis.call('HMGET', KEYS[1], 'head', 'owner', 'status', 'outcome', 'problem', 'result', 'opened', 'updated',
-  'payload')
-if not r[1] then return {} end
-r[10] = redis.call('LRANGE', KEYS[2], 0, -1)
-return r`
-}).withReturnType<Read | readonly []>()
+/** The journal as it is at one moment. */
+export const read = script((sagaId: string) => [journalKey(sagaId)], {
+  numberOfKeys: 1,
+  lua: `return redis.call('LRANGE', KEYS[1], 0, -1)`
+}).withReturnType<ReadonlyArray<string>>()
 
 /** All ids: unfinished ones by when they were opened, finished ones by when they ended. */
-export const ids = script((unfinishedOnly: boolean) => [OPEN, FINISHED, unfinishedOnly ? "1" : "0"], {
-  numberOfKeys: 2,
+export const ids = script((unfinishedOnly: boolean) => [JOURNALS, unfinishedOnly ? "1" : "0"], {
+  numberOfKeys: 1,
   lua: `
-local all = redis.call('ZRANGE', KEYS[1], 0, -1)
+local all = redis.call('ZREVRANGEBYSCORE', KEYS[1], '(0', '-inf')
 if ARGV[1] == '0' then
-  for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do all[#all + 1] = id end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(0', '+inf')) do all[#all + 1] = id end
 end
 return all`
 }).withReturnType<ReadonlyArray<string>>()
@@ -186,18 +185,18 @@ export const unfinished = script((resource: string) => [unfinishedKey(resource)]
 }).withReturnType<string>()
 
 /** Redis lost the journal and kept its entry in the index. */
-export const forget = script((sagaId: string) => [OPEN, FINISHED, sagaId], {
-  numberOfKeys: 2,
-  lua: `return redis.call('ZREM', KEYS[1], ARGV[1]) + redis.call('ZREM', KEYS[2], ARGV[1])`
+export const forget = script((sagaId: string) => [JOURNALS, sagaId], {
+  numberOfKeys: 1,
+  lua: `return redis.call('ZREM', KEYS[1], ARGV[1])`
 }).withReturnType<number>()
 
 /** Removes those that finished before; yields how many. */
-export const purge = script((before: number) => [FINISHED, before], {
+export const purge = script((before: number) => [JOURNALS, before], {
   numberOfKeys: 1,
   lua: `
-local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
+local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '(0', '(' .. ARGV[1])
 for _, id in ipairs(gone) do
-  redis.call('DEL', 'dtx:journal:{' .. id .. '}', 'dtx:journal-records:{' .. id .. '}')
+  redis.call('DEL', 'dtx:journal:{' .. id .. '}')
   redis.call('ZREM', KEYS[1], id)
 end
 return #gone`

@@ -10,7 +10,7 @@ import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
 import { KEEP, LAST_ADMITTED, markOf, OTHERS } from "./Ledger.ts"
 import { recordText } from "./Records.ts"
 import { FIND, type Found } from "./RedisIdempotencyScripts.ts"
-import { journalKey } from "./RedisJournalScripts.ts"
+import { FINISHED, journalKey } from "./RedisJournalScripts.ts"
 import { endedKey, FENCE, RELEASED, tagIn } from "./RedisKeys.ts"
 import { AWAIT, FENCE_LIVES, IS_OF } from "./RedisLockScripts.ts"
 import type { Entry } from "./SagaGuardEntry.ts"
@@ -144,11 +144,10 @@ const leaveScript = (lives: Lives, TRACED: boolean, BEHIND: boolean) =>
     {
       numberOfKeys: ({ keys }) => 1 + keys.locks.length + keys.ledgers.length + (TRACED ? 1 : 0) + (BEHIND ? 1 : 0),
       lua: `${constants({ TRACED, BEHIND, RECORD_LIVES: lives.record, LEDGER_LIVES: ledgerLives(lives) })}
-${IS_OF}${OTHERS}${KEEP}${ANNOUNCE}
+${IS_OF}${OTHERS}${KEEP}${ANNOUNCE}${BEHIND ? FINISHED : ""}
 local last = #KEYS
 if BEHIND then
-  local journal = redis.call('HMGET', KEYS[last], 'owner', 'status')
-  if journal[1] ~= ARGV[5] or journal[2] ~= 'finished' then return 0 end
+  if not finished_by(redis.call('LINDEX', KEYS[last], 0), ARGV[5]) then return 0 end
   last = last - 1
 end
 if TRACED then last = last - 1 end

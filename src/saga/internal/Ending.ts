@@ -1,10 +1,10 @@
 /** How an admitted saga ends: committed, undone, or explained by dead letters. */
-import { Cause, Effect, Metric, Option } from "effect"
+import { Cause, Effect, Fiber, Metric, Option } from "effect"
 import type { LockError } from "../../schema/LockError.ts"
 import { CompensationError, OutcomeUnknown } from "../../schema/SagaError.ts"
 import type { Ending } from "../../services/Idempotency.ts"
 import type { Admission } from "../../services/SagaGuard.ts"
-import { closeBooks } from "./Close.ts"
+import { type Closing, closeBooks } from "./Close.ts"
 import type { Failure, Frame, Root } from "./Frame.ts"
 import { journalLost } from "./Intent.ts"
 import { outcomesOf } from "./Outcomes.ts"
@@ -65,22 +65,36 @@ export const commitSuccess = (entry: Admitted, frame: Frame, value: unknown) =>
   })
 
 /** The journal first, then what a repeat is served from: that it cannot be recorded takes nothing back. */
-const closeAndCommit = Effect.fnUntraced(function* ({ admission, request }: Admitted, root: Root, ending: Ending) {
+const closeAndCommit = (
+  { admission, request }: Admitted,
+  root: Root,
+  ending: Ending
+): Effect.Effect<boolean, LockError | OutcomeUnknown> => {
   const end = { outcome: "succeeded", result: ending._tag === "Result" ? ending.text : null } as const
   const close = closeBooks(root, end, root.parked.length > 0)
+  const closed = (
+    closing: Closing,
+    recorded: Option.Option<boolean>
+  ): Effect.Effect<boolean, LockError | OutcomeUnknown> => {
+    if (closing === "refused") return Effect.fail(journalLost(root))
+    if (closing === "unknown") return Effect.fail(new OutcomeUnknown({ sagaId: request.sagaId }))
+    if (Option.isSome(recorded)) return Effect.succeed(recorded.value)
+    return Effect.catch(admission.commit(ending), (error) =>
+      Effect.as(Effect.logWarning("the saga succeeded, but its result could not be recorded", error), false)
+    )
+  }
   const { commitBehind } = admission
   // Behind a journal that stays open, for its letters, nothing could be stored.
-  const [closing, stored] =
-    commitBehind === undefined || root.parked.length > 0
-      ? [yield* close, undefined]
-      : yield* Effect.all([close, Effect.option(commitBehind(ending, root.books.owner()))], { concurrency: 2 })
-  if (closing === "refused") return yield* journalLost(root)
-  if (closing === "unknown") return yield* new OutcomeUnknown({ sagaId: request.sagaId })
-  if (stored?._tag === "Some") return stored.value
-  return yield* Effect.catch(admission.commit(ending), (error) =>
-    Effect.as(Effect.logWarning("the saga succeeded, but its result could not be recorded", error), false)
+  if (commitBehind === undefined || root.parked.length > 0) {
+    return Effect.flatMap(close, (closing) => closed(closing, Option.none()))
+  }
+  // In a fiber of its own it is sent at once, and the commit right behind it.
+  return Effect.flatMap(Effect.forkChild(close, { startImmediately: true }), (closing) =>
+    Effect.flatMap(Effect.option(commitBehind(ending, root.books.owner())), (recorded) =>
+      Effect.flatMap(Fiber.join(closing), (closing) => closed(closing, recorded))
+    )
   )
-})
+}
 
 const uncommitted = Effect.fnUntraced(function* (
   entry: Admitted,
