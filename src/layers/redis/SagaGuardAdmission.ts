@@ -86,11 +86,6 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
           Effect.sync(() => left(undefined))
         )
       }
-      /** Asking again changes nothing, so it is also how a lost reply is read back. */
-      const stored = (ending: Ending, owner?: number) => {
-        const end = questions.leave(entry, fence, ending, owner)
-        return Effect.catch(end, () => Effect.retry(end, brief))
-      }
       const ended = (ending: Ending, answer: 0 | 1): Effect.Effect<boolean, LockError> => {
         if (answer === 0) return Effect.fail(lockLost(request, fence))
         const recorded = ending._tag !== "Nothing" && request.replay !== false
@@ -109,9 +104,16 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
             // The next in this process asks behind this end on the same connection: one round trip less between the two.
             queueMicrotask(pass)
           }
-          return Effect.matchEffect(stored(ending, owner), {
-            onFailure: (error) => unrecorded(request, lease, ending, storeError(error)),
-            onSuccess: (answer) => ended(ending, answer)
+          const end = questions.leave(entry, fence, ending, owner)
+          const onSuccess = (answer: 0 | 1) => ended(ending, answer)
+          return Effect.matchEffect(end, {
+            onSuccess,
+            // Asking again changes nothing, so it is also how a lost reply is read back.
+            onFailure: () =>
+              Effect.matchEffect(Effect.retry(end, brief), {
+                onSuccess,
+                onFailure: (error) => unrecorded(request, lease, ending, storeError(error))
+              })
           })
         })
       const admission: Admission = {

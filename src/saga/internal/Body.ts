@@ -31,17 +31,21 @@ export const runBody = (
       lift?.()
     }
   })
-  return Effect.flatMap(Effect.exit(restore(contending)), (exit) => {
+  const over = (exit: Exit.Exit<unknown, unknown>) => {
     if (exit._tag === "Failure" || root.aborted !== undefined) {
       for (const fiber of root.running.values()) fiber.interruptUnsafe()
     }
     root.closed = exit._tag === "Failure"
-    const over = () => {
+    const end = () => {
       root.closed = true
       return exit
     }
     // A step forked off by `run` counts as long as it runs.
-    return root.running.size === 0 ? Effect.succeed(over()) : Effect.map(whenIdle(root), over)
+    return root.running.size === 0 ? Effect.succeed(end()) : Effect.map(whenIdle(root), end)
+  }
+  return Effect.matchCauseEffect(restore(contending), {
+    onFailure: (cause) => over(Exit.failCause(cause)),
+    onSuccess: (value) => over(Exit.succeed(value))
   })
 }
 

@@ -48,7 +48,7 @@ export const successEnding = (saga: SagaDefinition, root: Root, value: unknown):
 
 /** The saga has succeeded when its end is stored; refused, it is settled like a crash. */
 export const commitSuccess = (entry: Admitted, frame: Frame, value: unknown) =>
-  Effect.flatMap(successEnding(entry.saga, frame.root, value), (ending) => {
+  Effect.flatMapEager(successEnding(entry.saga, frame.root, value), (ending) => {
     const receipt = (recorded: boolean): Receipt<unknown> => ({
       sagaId: entry.request.sagaId,
       value,
