@@ -18,7 +18,7 @@
  * console.log(await Effect.runPromise(Effect.provide(two, SagaMemory.layer))) // [ 'Admitted', 'Replayed' ]
  * ```
  */
-import { Context, type Effect, type Scope } from "effect"
+import { Context, Effect, Exit, Scope } from "effect"
 import type { IdempotencyError } from "../schema/IdempotencyError.ts"
 import type { LockError } from "../schema/LockError.ts"
 import type { OutcomeUnknown } from "../schema/SagaError.ts"
@@ -54,6 +54,16 @@ export type Admission =
         | undefined
     }
 
+/** Makes interruptible again what was before. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** An admission that whoever has it must close, as if that were its scope; one without `close` ends with a scope. */
+export type Entered =
+  | Replayed
+  | (Extract<Admission, { readonly _tag: "Admitted" }> & {
+      readonly close?: ((exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void>) | undefined
+    })
+
 export class SagaGuard extends Context.Service<
   SagaGuard,
   {
@@ -62,6 +72,14 @@ export class SagaGuard extends Context.Service<
      * when the scope closes.
      */
     readonly enter: (request: IdempotencyRequest) => Effect.Effect<Admission, LockError | IdempotencyError, Scope.Scope>
+    /**
+     * The same for whoever needs no scope: it must be called uninterruptible and be run at once; `restore` is what makes
+     * waiting interruptible. A guard made of another by changing its `enter` must change this too, or leave it out.
+     */
+    readonly admit?: (
+      request: IdempotencyRequest,
+      restore: Restore
+    ) => Effect.Effect<Entered, LockError | IdempotencyError>
     /**
      * Reads what is recorded, where that is likely: this process has seen a record of it. Without a saga's id, since
      * nothing is admitted. Undefined: `enter` tells.
@@ -76,3 +94,39 @@ export class SagaGuard extends Context.Service<
     readonly finish: (request: IdempotencyRequest, fence: number, ending: Ending) => Effect.Effect<void>
   }
 >()("effect-saga/services/SagaGuard") {}
+
+/** By `admit` where the guard has it, and as that is; else by `enter`, within this scope. */
+export const entered = (
+  guard: SagaGuard["Service"],
+  request: IdempotencyRequest,
+  restore: Restore,
+  scope: Scope.Scope
+): Effect.Effect<Entered, LockError | IdempotencyError> =>
+  guard.admit === undefined ? restore(Scope.provide(guard.enter(request), scope)) : guard.admit(request, restore)
+
+/** What is to be done in the end of an admission. */
+export const closed = (admission: Entered | undefined, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
+  admission?._tag === "Admitted" && admission.close !== undefined ? admission.close(exit) : Effect.void
+
+/** `enter` by `admit`. */
+export const enteringBy =
+  (admit: NonNullable<SagaGuard["Service"]["admit"]>): SagaGuard["Service"]["enter"] =>
+  (request) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.tap(admit(request, restore), (admission) => Effect.addFinalizer((exit) => closed(admission, exit)))
+    )
+
+/** `admit` by `enter`. */
+export const admittingBy =
+  (guard: SagaGuard["Service"]): NonNullable<SagaGuard["Service"]["admit"]> =>
+  (request, restore) => {
+    const scope = Scope.makeUnsafe()
+    const close = (exit: Exit.Exit<unknown, unknown>) => Scope.close(scope, exit)
+    return Effect.matchCauseEffect(entered(guard, request, restore, scope), {
+      onFailure: (cause) => Effect.andThen(close(Exit.failCause(cause)), Effect.failCause(cause)),
+      onSuccess: (admission): Effect.Effect<Entered> =>
+        admission._tag === "Replayed"
+          ? Effect.as(close(Exit.succeed(admission)), admission)
+          : Effect.succeed({ ...admission, close })
+    })
+  }

@@ -1,10 +1,10 @@
 /** An admission of the fused guard from when its lock is held: its lease, its commit, and its release. */
-import { Cause, type Clock, Context, type Duration, Effect, Exit, Scope } from "effect"
+import { Cause, type Clock, type Context, type Duration, Effect, Exit } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { LockError } from "../../schema/LockError.ts"
 import type { Ending, IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
 import { lockAcquisitionDuration } from "../../services/Metrics.ts"
-import type { Admission } from "../../services/SagaGuard.ts"
+import type { Entered } from "../../services/SagaGuard.ts"
 import { brief, unrecorded } from "../guard/Admissions.ts"
 import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
 import { type HeldLease, type LeaseKeeper, leaseOf } from "../lock/Leases.ts"
@@ -36,7 +36,7 @@ export interface Admissions {
     abandoned: ReadonlyArray<OpenMark>,
     pass: () => void,
     left: (landed: Landed | undefined) => void
-  ) => Effect.Effect<Admission, never, Scope.Scope>
+  ) => Effect.Effect<Entered>
   /** Takes back whatever became of a question whose answer nobody has. */
   readonly withdraw: (entry: Entry) => Effect.Effect<void>
 }
@@ -116,16 +116,17 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
               })
           })
         })
-      const admission: Admission = {
+      const admission: Entered = {
         _tag: "Admitted",
         abandoned,
         lease,
         commit,
-        commitBehind: options.journal ? commit : undefined
+        commitBehind: options.journal ? commit : undefined,
+        close
       }
-      return Effect.contextWith((context: Context.Context<Scope.Scope>) => {
+      return Effect.contextWith((context: Context.Context<never>) => {
         lockAcquisitionDuration.updateUnsafe(waited / 1000, context)
-        return Effect.as(Scope.addFinalizerExit(Context.get(context, Scope.Scope), close), admission)
+        return Effect.succeed(admission)
       })
     }
   }

@@ -15,7 +15,7 @@
  * - On a cluster a script reaches the keys of one hash tag only. With `cluster: true` a request whose keys have several
  *   tags (several resources, or a caller's key) is served by `ComposedGuard`, in more commands.
  */
-import { Cause, Clock, Context, Duration, Effect, Exit, Layer, Random, type Scope } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Exit, Layer, Random } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import { invalidKey, scopedKey } from "../../schema/IdempotencyKey.ts"
@@ -23,15 +23,14 @@ import { LockError } from "../../schema/LockError.ts"
 import { resourceNames } from "../../schema/Resource.ts"
 import { Idempotency, type IdempotencyRequest, type OpenMark } from "../../services/Idempotency.ts"
 import { Ids } from "../../services/Ids.ts"
-import { type Admission, SagaGuard } from "../../services/SagaGuard.ts"
+import { admittingBy, type Entered, enteringBy, type Restore, SagaGuard } from "../../services/SagaGuard.ts"
 import { blind, locked, wantedBy } from "../guard/Admissions.ts"
 import * as ComposedGuard from "../guard/ComposedGuard.ts"
-import { makeLandings, type Passenger } from "../guard/Landings.ts"
+import { makeLandings } from "../guard/Landings.ts"
 import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
 import { makeLeaseKeeper } from "../lock/Leases.ts"
-import { makePlaces, type Place } from "../lock/Places.ts"
+import { makePlaces } from "../lock/Places.ts"
 import { lockTimeout } from "../lock/Turns.ts"
-import { Bell, type Signal } from "../lock/Waiting.ts"
 import { readMarks } from "./Ledger.ts"
 import { makeLockNode } from "./LockNode.ts"
 import { listening } from "./LockWaiters.ts"
@@ -43,6 +42,7 @@ import * as RedisLock from "./RedisLock.ts"
 import { makeAdmissions } from "./SagaGuardAdmission.ts"
 import { Entry } from "./SagaGuardEntry.ts"
 import { type Admitted, questionsTo } from "./SagaGuardScripts.ts"
+import { Waiter } from "./SagaGuardWaiter.ts"
 
 export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, RedisIdempotency.RedisIdempotencyOptions {
   /** False with idempotency switched off: nothing is looked up or recorded; true unless said. */
@@ -51,47 +51,7 @@ export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, Redis
   readonly journal?: boolean
 }
 
-/** It has its place in the queues of what it locks, and is told of what is recorded. Most need never wait. */
-class Waiter extends Entry implements Place<Signal>, Passenger<Landed> {
-  readonly what: string
-  /** When it came, in milliseconds. */
-  readonly since: number
-  found: Landed | undefined = undefined
-  recorded = false
-  isQueued = true
-  isAboard = false
-  private readonly context: Context.Context<never>
-  private bell: Bell | undefined = undefined
-
-  constructor(
-    request: IdempotencyRequest,
-    names: ReadonlyArray<string>,
-    record: string,
-    token: string,
-    context: Context.Context<never>,
-    since: number
-  ) {
-    super(request, names, record, token)
-    this.what = sameResult(request, record)
-    this.context = context
-    this.since = since
-  }
-
-  get resources() {
-    return this.names
-  }
-  get changed(): Bell {
-    this.bell ??= new Bell(this.context)
-    return this.bell
-  }
-}
-
 type Refusal = LockError | IdempotencyError
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-
-/** Who may have the very same result: of a derived key only while nobody else wrote any of the resources. */
-const sameResult = (request: IdempotencyRequest, record: string) =>
-  request.derived ? [record, ...request.resources].join("\n") : record
 
 /** For what one script cannot reach. */
 const composedOver = (options: SagaGuardRedisOptions) =>
@@ -99,7 +59,7 @@ const composedOver = (options: SagaGuardRedisOptions) =>
     (options.replay === false ? ComposedGuard.layerWithoutReplay : ComposedGuard.layer).pipe(
       Layer.provide([RedisLock.layerWith(options), RedisIdempotency.layerWith(options)])
     )
-  ).pipe(Effect.map((built) => Context.get(built, SagaGuard)))
+  ).pipe(Effect.map((built) => admittingBy(Context.get(built, SagaGuard))))
 
 const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   const redis = yield* Redis.Redis
@@ -120,7 +80,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   const idempotency = Context.get(yield* Layer.build(RedisIdempotency.layerWith(options)), Idempotency)
   // Of a token only its beginning is drawn: no other guard has it, and drawing one costs more than asking for a lock.
   const origin = yield* Context.get(context, Ids).next
-  let entered = 0
+  let questioned = 0
   const { recall, seen } = makeRecordRecall(redis)
   const places = makePlaces<Waiter>()
   const landings = makeLandings<Landed, Waiter>()
@@ -151,17 +111,15 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   const ask = <A>(
     waiter: Waiter,
     restore: Restore,
-    held: (millis: number) => Effect.Effect<A, Refusal, Scope.Scope>
-  ): Effect.Effect<Admission | A, Refusal, Scope.Scope> => {
+    held: (millis: number) => Effect.Effect<A, Refusal>
+  ): Effect.Effect<Entered | A, Refusal> => {
     const asked = clock.currentTimeMillisUnsafe()
-    // What throws while it is put into words must not keep the place either.
-    const question = Effect.suspend(() => questions.enter(waiter))
-    return Effect.matchCauseEffect(restore(question), {
-      onFailure: (cause): Effect.Effect<Admission | A, Refusal, Scope.Scope> => {
+    return Effect.matchCauseEffect(restore(question(waiter)), {
+      onFailure: (cause): Effect.Effect<Entered | A, Refusal> => {
         depart(waiter)
         return Effect.andThen(forget(waiter), Effect.failCause(Cause.map(cause, asStoreError(waiter))))
       },
-      onSuccess: (answer): Effect.Effect<Admission | A, Refusal, Scope.Scope> => {
+      onSuccess: (answer): Effect.Effect<Entered | A, Refusal> => {
         switch (answer[0]) {
           case "held":
             return held(Number(answer[1]))
@@ -173,6 +131,14 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       }
     })
   }
+  /** What throws while it is put into words must not keep the place either. */
+  const question = (waiter: Waiter) => {
+    try {
+      return questions.enter(waiter)
+    } catch (cause) {
+      return Effect.die(cause)
+    }
+  }
   const asStoreError = ({ request }: Waiter): ((cause: unknown) => Refusal) =>
     request.replay === false ? lockStoreError : storeError
   /** Whatever became of the question, the token must not stay; but nobody waits for a store that does not answer. */
@@ -183,18 +149,14 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     seen(waiter.request, waiter.record)
     landings.land(waiter, landed)
   }
-  const found = (waiter: Waiter, text: string): Effect.Effect<Admission, Refusal> => {
+  const found = (waiter: Waiter, text: string): Effect.Effect<Entered, Refusal> => {
     depart(waiter)
     const landed = readRecord(text)
     if (landed !== undefined) learnt(waiter, landed)
     return served(waiter.request, landed, replayed)
   }
 
-  const admitted = (
-    waiter: Waiter,
-    asked: number,
-    [, fence, ...marks]: Admitted
-  ): Effect.Effect<Admission, Refusal, Scope.Scope> => {
+  const admitted = (waiter: Waiter, asked: number, [, fence, ...marks]: Admitted): Effect.Effect<Entered, Refusal> => {
     const now = clock.currentTimeMillisUnsafe()
     if (now >= keeper.deadline(asked)) {
       depart(waiter)
@@ -231,7 +193,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     waiter: Waiter,
     restore: Restore,
     held: number | undefined
-  ): Effect.fn.Return<Admission, Refusal, Scope.Scope> {
+  ): Effect.fn.Return<Entered, Refusal> {
     const { names, request, since } = waiter
     let known = held
     const replays = request.replay !== false
@@ -264,7 +226,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     }
   })
 
-  const enter: SagaGuard["Service"]["enter"] = (asked) => {
+  const admit = (asked: IdempotencyRequest, restore: Restore): Effect.Effect<Entered, Refusal> => {
     const request = options.replay === false ? blind(asked) : asked
     const invalid = request.derived ? undefined : invalidKey(request.key)
     if (invalid !== undefined) return Effect.fail(invalid)
@@ -272,25 +234,26 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const record = recordKey(request, name)
     const names = resourceNames(locked(request, request.derived ? name : wantedBy(name)))
     if (names instanceof LockError) return Effect.fail(names)
-    if (composed !== undefined && new Entry(request, names, record, "").tags.size > 1) return composed.enter(request)
-    return Effect.uninterruptibleMask((restore) => {
-      const now = clock.currentTimeMillisUnsafe()
-      const waiter = new Waiter(request, names, record, `${origin}:${++entered}`, context, now)
-      const waiting = (held?: number) =>
-        Effect.onExit(wait(waiter, restore, held), (exit) => {
-          if (Exit.isFailure(exit) || exit.value._tag === "Replayed") depart(waiter)
-          return Effect.void
-        })
-      return places.join(waiter) ? ask(waiter, restore, waiting) : waiting()
-    })
+    if (composed !== undefined && new Entry(request, names, record, "").tags.size > 1) {
+      return composed(request, restore)
+    }
+    const now = clock.currentTimeMillisUnsafe()
+    const waiter = new Waiter(request, names, record, `${origin}:${++questioned}`, context, now)
+    const waiting = (held?: number) =>
+      Effect.onExit(wait(waiter, restore, held), (exit) => {
+        if (Exit.isFailure(exit) || exit.value._tag === "Replayed") depart(waiter)
+        return Effect.void
+      })
+    return places.join(waiter) ? ask(waiter, restore, waiting) : waiting()
   }
+  const enter = enteringBy(admit)
 
   const finish: SagaGuard["Service"]["finish"] = (request, fence, ending) =>
     Effect.catch(idempotency.end(request, { fence }, ending), (error) =>
       Effect.logInfo("the end of a recovered saga is not recorded", error)
     )
 
-  return SagaGuard.of(options.replay === false ? { enter, finish } : { enter, finish, recall })
+  return SagaGuard.of(options.replay === false ? { enter, admit, finish } : { enter, admit, finish, recall })
 })
 
 export const layerWith = (options: SagaGuardRedisOptions): Layer.Layer<SagaGuard, never, Redis.Redis> =>

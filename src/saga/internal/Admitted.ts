@@ -7,6 +7,7 @@ import type { JournalRecord } from "../../schema/Journal.ts"
 import type { JournalError } from "../../schema/JournalError.ts"
 import { LockError, ResourceUnsettled } from "../../schema/LockError.ts"
 import { DistributedLock } from "../../services/DistributedLock.ts"
+import type { Restore } from "../../services/SagaGuard.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
 import { runBody } from "./Body.ts"
 import { makeBooks, type Unopened } from "./Books.ts"
@@ -19,8 +20,6 @@ import { type Request, readRecord, type SagaDefinition } from "./Request.ts"
 import { outermost, rootIn } from "./Root.ts"
 import type { Services } from "./Services.ts"
 import { settle } from "./Settle.ts"
-
-export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** Who asks to be admitted. */
 export interface Entering {

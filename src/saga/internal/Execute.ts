@@ -2,7 +2,7 @@
 import { Context, Effect, References, Scope } from "effect"
 import { IdempotencyError, RecordUnreadable } from "../../schema/IdempotencyError.ts"
 import { Ids } from "../../services/Ids.ts"
-import { SagaGuard } from "../../services/SagaGuard.ts"
+import { closed, type Entered, entered, SagaGuard } from "../../services/SagaGuard.ts"
 import { type Entering, runAdmitted } from "./Admitted.ts"
 import type { Receipt } from "./Ending.ts"
 import { type Request, readRecord, type SagaDefinition, Wanted, wantedOf } from "./Request.ts"
@@ -47,13 +47,7 @@ const requested = <A>(
   const about = aboutOf(request)
   const within = (current: Context.Context<Services>): Effect.Effect<A, unknown, Services> => {
     const context = annotated(current, about)
-    const scope = Scope.makeUnsafe()
-    const whole = Effect.onExit(
-      enter({ saga, payload, request, context, scope, as }),
-      (exit) => Scope.closeUnsafe(scope, exit) ?? Effect.void
-    )
-    const scoped = Context.add(context, Scope.Scope, scope)
-    return Effect.updateContext(whole, (): Context.Context<Services | Scope.Scope> => scoped)
+    return Effect.updateContext(enter({ saga, payload, request, context, as }), () => context)
   }
   // The context has the saga's span by then, which was made before the id was drawn.
   return isTraced(outer)
@@ -75,26 +69,33 @@ const annotated = (outer: Context.Context<Services>, about: About): Context.Cont
   return Context.add(outer, References.CurrentLogAnnotations, annotations)
 }
 
-/** The scope is the admission's alone: the saga and its steps have that of whoever executes it, if any. */
-interface Asking<A> extends Omit<Entering, "restore"> {
+interface Asking<A> extends Omit<Entering, "restore" | "scope"> {
   readonly as: (receipt: Receipt<unknown>) => A
 }
 
-/** Whoever is interrupted before it runs has its admission taken back, with the scope. */
-const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services | Scope.Scope> =>
-  Effect.flatMap(Context.get(asking.context, SagaGuard).enter(asking.request), (admission) => {
-    if (admission._tag === "Replayed") {
+/** Whoever is interrupted before it is admitted has its admission taken back; afterwards the admission is closed. */
+const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services> =>
+  Effect.uninterruptibleMask((restore) => {
+    // The saga and its steps have the scope of whoever executes it, if any.
+    const scope = Scope.makeUnsafe()
+    let admission: Entered | undefined
+    const guard = Context.get(asking.context, SagaGuard)
+    const whole = Effect.flatMap(entered(guard, asking.request, restore, scope), (answer) => {
+      admission = answer
       const { as, request, saga } = asking
-      return replay(saga, request, admission.result, as, () =>
-        enter({ ...asking, request: request.beside(admission.result) })
-      )
-    }
-    // What `run` does to its payload does not change what was asked for.
-    void asking.request.fingerprint
-    return Effect.uninterruptibleMask((restore) => {
-      const { as, context, payload, request, saga, scope } = asking
-      const run = Effect.map(runAdmitted({ saga, payload, request, scope, context, restore, admission }), as)
-      return Effect.updateContext(run, () => context)
+      if (answer._tag === "Replayed") {
+        return replay(saga, request, answer.result, as, () =>
+          restore(enter({ ...asking, request: request.beside(answer.result) }))
+        )
+      }
+      // What `run` does to its payload does not change what was asked for.
+      void request.fingerprint
+      return Effect.map(runAdmitted({ ...asking, scope, restore, admission: answer }), as)
+    })
+    return Effect.onExit(whole, (exit) => {
+      const closing = Scope.closeUnsafe(scope, exit)
+      const close = closed(admission, exit)
+      return closing === undefined ? close : Effect.ensuring(closing, close)
     })
   })
 

@@ -84,12 +84,11 @@ const callUndoable = (
     Effect.suspend(() => definition.execute(input, call.before))
   )
   const prepare = begun.again ? undefined : definition.prepare
+  const isPlain = prepare === undefined && !isTraced(fiber.context)
+  if (isPlain && !root.books.keeps) return attemptsIn(fiber.context, executing, call)
   const intended = (then: () => Erased) =>
     intend(root, intent(frame, definition, call.number, input, call.before), then)
-  if (prepare === undefined && !isTraced(fiber.context)) {
-    const attempted = () => attemptsIn(fiber.context, executing, call)
-    return root.books.keeps ? bounded(call, () => intended(attempted)) : attempted()
-  }
+  if (isPlain) return bounded(call, () => intended(() => attemptsIn(fiber.context, executing, call)))
   const attempted = attempts(executing)
   const execute = root.books.keeps ? Effect.suspend(() => intended(() => attempted)) : attempted
   const whole =

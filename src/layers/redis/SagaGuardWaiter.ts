@@ -1,0 +1,47 @@
+/** A request of this process as it waits for its locks, or for a result. */
+import type { Context } from "effect"
+import type { IdempotencyRequest } from "../../services/Idempotency.ts"
+import type { Passenger } from "../guard/Landings.ts"
+import type { Place } from "../lock/Places.ts"
+import { Bell, type Signal } from "../lock/Waiting.ts"
+import type { Landed } from "./Records.ts"
+import { Entry } from "./SagaGuardEntry.ts"
+
+/** It has its place in the queues of what it locks, and is told of what is recorded. Most need never wait. */
+export class Waiter extends Entry implements Place<Signal>, Passenger<Landed> {
+  readonly what: string
+  /** When it came, in milliseconds. */
+  readonly since: number
+  found: Landed | undefined = undefined
+  recorded = false
+  isQueued = true
+  isAboard = false
+  private readonly context: Context.Context<never>
+  private bell: Bell | undefined = undefined
+
+  constructor(
+    request: IdempotencyRequest,
+    names: ReadonlyArray<string>,
+    record: string,
+    token: string,
+    context: Context.Context<never>,
+    since: number
+  ) {
+    super(request, names, record, token)
+    this.what = sameResult(request, record)
+    this.context = context
+    this.since = since
+  }
+
+  get resources() {
+    return this.names
+  }
+  get changed(): Bell {
+    this.bell ??= new Bell(this.context)
+    return this.bell
+  }
+}
+
+/** Who may have the very same result: of a derived key only while nobody else wrote any of the resources. */
+const sameResult = (request: IdempotencyRequest, record: string) =>
+  request.derived ? [record, ...request.resources].join("\n") : record
