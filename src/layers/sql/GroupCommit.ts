@@ -6,6 +6,7 @@
  * neither a caller's interruption nor its transaction touches the writes of the others.
  */
 import { Clock, Duration, Effect, type Exit, type Fiber, type Scope } from "effect"
+import { untracedUnlessSeen } from "../../services/Traced.ts"
 
 interface Waiting<Op, Answer, E> {
   readonly op: Op
@@ -45,7 +46,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Op, Answer, E>(
   }
 ): Effect.fn.Return<(op: Op) => Effect.Effect<Answer, E>, never, Scope.Scope> {
   type One = Waiting<Op, Answer, E>
-  const fork = Effect.runForkWith(yield* Effect.context<never>())
+  const fork = Effect.runForkWith(untracedUnlessSeen(yield* Effect.context<never>()))
   const clock = yield* Clock.Clock
   const slow = Duration.toMillis(Duration.fromInputUnsafe(options.slow))
   const interval = Duration.times(Duration.fromInputUnsafe(options.patience), 1 / LOOKS)

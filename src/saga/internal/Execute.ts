@@ -3,11 +3,12 @@ import { Context, Effect, References, Scope } from "effect"
 import { IdempotencyError, RecordUnreadable } from "../../schema/IdempotencyError.ts"
 import { Ids } from "../../services/Ids.ts"
 import { closed, type Entered, entered, SagaGuard } from "../../services/SagaGuard.ts"
+import { isTraced } from "../../services/Traced.ts"
 import { type Entering, runAdmitted } from "./Admitted.ts"
 import type { Receipt } from "./Ending.ts"
 import { type Request, readRecord, type SagaDefinition, Wanted, wantedOf } from "./Request.ts"
 import type { Services } from "./Services.ts"
-import { isTraced, spanned } from "./Spans.ts"
+import { spanned } from "./Spans.ts"
 
 /** `as`: what of its receipt is asked for. */
 export const execute = <A>(

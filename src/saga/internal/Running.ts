@@ -1,6 +1,7 @@
 /** Calling a step: the saga that runs in the fiber keeps the books of it. */
 import { Cause, Context, Effect, type Fiber, Option } from "effect"
 import { StepTimeout } from "../../schema/SagaError.ts"
+import { isTraced } from "../../services/Traced.ts"
 import { type Attempt, attempts, attemptsIn, bounded } from "./Attempts.ts"
 import { type Begun, Calling } from "./Calling.ts"
 import type { Definition, Erased, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
@@ -17,7 +18,7 @@ import { whenIdle } from "./Idle.ts"
 import { intend, intent, noteDone, noteFailed, opened, pivot } from "./Intent.ts"
 import { park } from "./Park.ts"
 import { recall } from "./Replay.ts"
-import { isTraced, spannedCall } from "./Spans.ts"
+import { spannedCall } from "./Spans.ts"
 import { undo } from "./Undo.ts"
 
 /** The saga, or nested saga, whose `run` this fiber is in. */

@@ -1,13 +1,8 @@
 /** Spans, made when somebody can see them: when a tracer has been provided. */
-import { Context, Effect, Tracer } from "effect"
+import { type Context, Effect, type Tracer } from "effect"
+import { isTraced } from "../../services/Traced.ts"
 import type { Definition, Erased } from "./Definition.ts"
 import type { Root } from "./Frame.ts"
-
-/** By its key alone: the reference has a default, whose spans nobody sees. */
-const Provided = Context.Service<Tracer.Tracer>(Tracer.TracerKey)
-
-export const isTraced = (context: Context.Context<never>): boolean =>
-  Context.getOrUndefined(context, Provided) !== undefined
 
 export const spanned = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
