@@ -100,9 +100,9 @@ export const entered = (
   guard: SagaGuard["Service"],
   request: IdempotencyRequest,
   restore: Restore,
-  scope: Scope.Scope
+  scope: () => Scope.Scope
 ): Effect.Effect<Entered, LockError | IdempotencyError> =>
-  guard.admit === undefined ? restore(Scope.provide(guard.enter(request), scope)) : guard.admit(request, restore)
+  guard.admit === undefined ? restore(Scope.provide(guard.enter(request), scope())) : guard.admit(request, restore)
 
 /** What is to be done in the end of an admission. */
 export const closed = (admission: Entered | undefined, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
@@ -122,11 +122,14 @@ export const admittingBy =
   (request, restore) => {
     const scope = Scope.makeUnsafe()
     const close = (exit: Exit.Exit<unknown, unknown>) => Scope.close(scope, exit)
-    return Effect.matchCauseEffect(entered(guard, request, restore, scope), {
-      onFailure: (cause) => Effect.andThen(close(Exit.failCause(cause)), Effect.failCause(cause)),
-      onSuccess: (admission): Effect.Effect<Entered> =>
-        admission._tag === "Replayed"
-          ? Effect.as(close(Exit.succeed(admission)), admission)
-          : Effect.succeed({ ...admission, close })
-    })
+    return Effect.matchCauseEffect(
+      entered(guard, request, restore, () => scope),
+      {
+        onFailure: (cause) => Effect.andThen(close(Exit.failCause(cause)), Effect.failCause(cause)),
+        onSuccess: (admission): Effect.Effect<Entered> =>
+          admission._tag === "Replayed"
+            ? Effect.as(close(Exit.succeed(admission)), admission)
+            : Effect.succeed({ ...admission, close })
+      }
+    )
   }

@@ -28,7 +28,8 @@ export interface Entering {
   readonly request: Request
   /** What the saga's steps see. */
   readonly context: Context.Context<Services>
-  readonly scope: Scope.Scope
+  /** Closed when the execution has ended. */
+  readonly scope: () => Scope.Scope
   readonly restore: Restore
 }
 

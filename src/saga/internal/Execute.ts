@@ -77,8 +77,12 @@ interface Asking<A> extends Omit<Entering, "restore" | "scope"> {
 /** Whoever is interrupted before it is admitted has its admission taken back; afterwards the admission is closed. */
 const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services> =>
   Effect.uninterruptibleMask((restore) => {
-    // The saga and its steps have the scope of whoever executes it, if any.
-    const scope = Scope.makeUnsafe()
+    // The saga and its steps have the scope of whoever executes it, if any. Mostly this one is not needed.
+    let own: Scope.Closeable | undefined
+    const scope = () => {
+      own ??= Scope.makeUnsafe()
+      return own
+    }
     let admission: Entered | undefined
     const guard = Context.get(asking.context, SagaGuard)
     const whole = Effect.flatMap(entered(guard, asking.request, restore, scope), (answer) => {
@@ -94,7 +98,7 @@ const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services> =>
       return Effect.map(runAdmitted({ ...asking, scope, restore, admission: answer }), as)
     })
     return Effect.onExit(whole, (exit) => {
-      const closing = Scope.closeUnsafe(scope, exit)
+      const closing = own === undefined ? undefined : Scope.closeUnsafe(own, exit)
       const close = closed(admission, exit)
       return closing === undefined ? close : Effect.ensuring(closing, close)
     })

@@ -22,13 +22,13 @@ export const fenceSource = (
   lock: DistributedLock["Service"],
   first: Lease,
   resources: ReadonlyArray<string>,
-  scope: Scope.Scope
+  scope: () => Scope.Scope
 ): Root["freshFence"] => {
   let lease = first
   return (atLeast) =>
     Effect.catch(advance(lease, atLeast), (error) => {
       if (lease !== first) return Effect.fail(error)
-      return Effect.flatMap(Scope.provide(lock.acquire(...resources), scope), (anew) => {
+      return Effect.flatMap(Scope.provide(lock.acquire(...resources), scope()), (anew) => {
         lease = anew
         return anew.fence >= atLeast ? Effect.succeed(anew.fence) : anew.advance(atLeast)
       })

@@ -4,9 +4,8 @@ import type { Root } from "./Frame.ts"
 
 export const leave = (root: Root, call: number): void => {
   root.running.delete(call)
-  if (root.running.size === 0) {
-    for (const resume of root.idle.splice(0)) resume()
-  }
+  if (root.running.size > 0 || root.idle.length === 0) return
+  for (const resume of root.idle.splice(0)) resume()
 }
 
 /** Until no undoable call runs. */
