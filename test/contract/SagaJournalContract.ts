@@ -216,6 +216,36 @@ export const sagaJournalContract = (name: string, layer: Layer.Layer<never, unkn
         })
       )
 
+      test.effect("keeps its problem and its age while it changes hands, and its result as it is", () =>
+        Effect.gen(function* () {
+          const journal = yield* SagaJournal
+          const saga = sagaOn([own("r")])
+          yield* journal.open(saga)
+          const opened = yield* journal.get(saga.sagaId)
+          const problem = "1 running\n\n2 finished undone\n"
+          yield* journal.note(saga, "an older problem")
+          yield* journal.note(saga, problem)
+          assert.isTrue(yield* journal.claim(saga, T, T + 1))
+          assert.isTrue(yield* journal.append(saga, T + 1, [{ _tag: "Undoing" }]))
+          const passed = yield* journal.get(saga.sagaId)
+          assert.deepStrictEqual(
+            [passed?.owner, passed?.status, passed?.problem, passed?.result, passed?.openedAt],
+            [T + 1, "compensating", problem, null, opened?.openedAt]
+          )
+          const result = "\n1 running 2\n3\n"
+          assert.isTrue(yield* journal.close(saga, T + 1, [], { outcome: "parked", result }))
+          assert.isTrue(yield* journal.close(saga, T + 1, [], { outcome: "parked", result }))
+          assert.isFalse(yield* journal.close(saga, T + 1, [], undone))
+          const ended = yield* journal.get(saga.sagaId)
+          assert.deepStrictEqual(
+            [ended?.owner, ended?.outcome, ended?.problem, ended?.result, ended?.openedAt],
+            [T + 1, "parked", null, result, opened?.openedAt]
+          )
+          if (ended === undefined || opened === undefined) return assert.fail("it is kept")
+          assert.isFalse(DateTime.isLessThan(ended.updatedAt, opened.updatedAt))
+        })
+      )
+
       test.effect("frees the resources when it ends, ends once, and says so again", () =>
         Effect.gen(function* () {
           const journal = yield* SagaJournal

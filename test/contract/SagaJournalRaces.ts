@@ -74,6 +74,70 @@ export const sagaJournalRaces = (test: Pick<typeof it, "effect">): void => {
     })
   )
 
+  test.effect("answers each of many that are asked at once by itself, whatever they ask", () =>
+    Effect.gen(function* () {
+      const journal = yield* SagaJournal
+      const end = { outcome: "undone", result: null } as const
+      const [held, appended, closed, refused] = yield* Effect.forEach(["held", "appended", "closed", "refused"], () =>
+        Effect.forEach(Array.from({ length: 6 }), () => {
+          const saga = sagaOn([own("r")])
+          return Effect.as(journal.open(saga), saga)
+        })
+      )
+      if (held === undefined || appended === undefined || closed === undefined || refused === undefined) {
+        return assert.fail("four were made")
+      }
+      const fresh = held.map(() => sagaOn([own("r")]))
+      const said: Array<readonly [string, unknown]> = []
+      const say = <A, E>(what: string, effect: Effect.Effect<A, E>) =>
+        Effect.map(effect, (answer) => void said.push([what, answer]))
+      const others = ({ resources }: { readonly resources: ReadonlyArray<string> }) =>
+        Effect.map(journal.open(sagaOn(resources)), (found) => found.map(({ sagaId }) => sagaId))
+      yield* Effect.all(
+        held.flatMap((saga, i) => [
+          say(`in the way ${saga.sagaId}`, others(saga)),
+          ...[appended[i], closed[i], refused[i], fresh[i]].flatMap((one, kind) =>
+            one === undefined
+              ? []
+              : [
+                  [
+                    say("appended", journal.append(one, T, [started(i)])),
+                    say("closed", journal.close(one, T, [done(i)], end)),
+                    say("refused", journal.append(one, T - 1, [started(i)])),
+                    say("opened", journal.open(one, [started(i)]))
+                  ][kind] ?? Effect.void
+                ]
+          )
+        ]),
+        { concurrency: "unbounded" }
+      )
+      for (const [what, answer] of said) {
+        if (what.startsWith("in the way")) assert.deepStrictEqual(answer, [what.slice("in the way ".length)])
+        else assert.deepStrictEqual(answer, what === "opened" ? [] : what !== "refused", what)
+      }
+      const records = (sagas: typeof held) =>
+        Effect.forEach(sagas, ({ sagaId }) => Effect.map(journal.get(sagaId), (found) => found?.records))
+      assert.deepStrictEqual(
+        yield* records(appended),
+        appended.map((_, i) => [started(i)])
+      )
+      assert.deepStrictEqual(
+        yield* records(closed),
+        closed.map((_, i) => [done(i)])
+      )
+      assert.deepStrictEqual(
+        yield* records(refused),
+        refused.map(() => [])
+      )
+      assert.deepStrictEqual(
+        yield* records(fresh),
+        fresh.map((_, i) => [started(i)])
+      )
+      // What was closed among them is in nobody's way.
+      assert.deepStrictEqual(yield* Effect.forEach(closed, others), Array(closed.length).fill([]))
+    })
+  )
+
   test.effect("ends one way, however many end it at once", () =>
     Effect.gen(function* () {
       const journal = yield* SagaJournal
