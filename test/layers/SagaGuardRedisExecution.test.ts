@@ -4,12 +4,15 @@ import { Effect, Exit, Fiber, Layer, Scheduler, Schema } from "effect"
 import { IoRedis, Saga, SagaGuardRedis, SagaMemory, Step } from "effect-saga"
 import { lockKey } from "../../src/layers/redis/RedisKeys.ts"
 import * as RedisLock from "../../src/layers/redis/RedisLock.ts"
+import { kindOf } from "../../src/layers/redis/SagaGuardScripts.ts"
 import { servers } from "../servers/inject.ts"
+import { type Faults, faulty, lost } from "./FaultyRedis.ts"
 import { asked, marksOn, own, plain, url } from "./GuardWorld.ts"
 
 /** All in memory but the guard and the lock, which are those of real Redis. */
-const over = (options: SagaGuardRedis.SagaGuardRedisOptions = {}) =>
+const over = (options: SagaGuardRedis.SagaGuardRedisOptions = {}, faults: Faults = {}) =>
   Layer.mergeAll(SagaMemory.layer, SagaGuardRedis.layerWith(options), RedisLock.layerWith(options)).pipe(
+    Layer.provide(faulty(faults)),
     Layer.provide(Layer.fresh(IoRedis.layerUrl(url)))
   )
 
@@ -88,13 +91,13 @@ describe.skipIf(servers().redis === null)("an execution over the fused guard", (
     test.effect("whose lock was lost undoes under one taken anew, and leaves that free", () =>
       Effect.gen(function* () {
         const client = yield* plain
-        const lost = (id: string) =>
+        const taken = (id: string) =>
           Effect.andThen(
             // Another has it for a while.
             asked(() => client.set(lockKey(id), "somebody's", "PX", 400)),
             Effect.never
           )
-        const { rows, saga, undone } = sagaOf(lost)
+        const { rows, saga, undone } = sagaOf(taken)
         const id = own("lost")
         const error = yield* Effect.flip(saga.execute(id))
         assert.strictEqual(error._tag === "LockError" ? error.reason._tag : error._tag, "LockLost")
@@ -104,6 +107,20 @@ describe.skipIf(servers().redis === null)("an execution over the fused guard", (
         const after = sagaOf(() => Effect.void)
         assert.strictEqual(yield* after.saga.execute(id), "done")
       }).pipe(Effect.scoped)
+    )
+  })
+
+  const unrecorded: Faults = { before: (script) => (kindOf(script) === "leave" ? lost : Effect.void) }
+  it.layer(over({}, unrecorded), { excludeTestServices: true, timeout: 60_000 })((test) => {
+    test.effect("whose end could not be stored succeeds unrecorded, and leaves its lock free", () =>
+      Effect.gen(function* () {
+        const { saga } = sagaOf(() => Effect.void)
+        const id = own("unrecorded")
+        const receipt = yield* saga.executeReceipt(id)
+        assert.deepStrictEqual([receipt.value, receipt.recorded], ["done", false])
+        const [locks] = yield* left(id)
+        assert.strictEqual(locks, 0)
+      })
     )
   })
 })
