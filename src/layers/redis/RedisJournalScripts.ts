@@ -16,18 +16,10 @@ const unfinishedKey = (resource: string) => `dtx:unfinished:${resource}`
 /** Saga ids, by time. */
 const JOURNALS = "dtx:journals"
 
-/** In milliseconds; of a record in seconds and microseconds, which costs less where nothing is reckoned with it. */
-const NOW = `
-local function now()
-  local time = redis.call('TIME')
-  return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-end
-`
-const RECORD = `
-local function record(records)
-  local time = redis.call('TIME')
-  redis.call('RPUSH', KEYS[1], time[1] .. ' ' .. time[2] .. '\\n' .. records)
-end
+/** In milliseconds; of records in seconds and microseconds, which costs less where nothing is reckoned with it. */
+const TIMES = `
+local function millis(time) return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)) end
+local function dated(time, records) return time[1] .. ' ' .. time[2] .. '\\n' .. records end
 `
 
 /** Whether a journal's state is one that its owner has finished. */
@@ -55,7 +47,7 @@ export const open = script(
   ],
   {
     numberOfKeys: (saga) => 2 + saga.resources.length,
-    lua: `${NOW}${RECORD}
+    lua: `${TIMES}
 if redis.call('EXISTS', KEYS[1]) == 1 then return {} end
 local others = {}
 for i = 3, #KEYS do
@@ -65,10 +57,12 @@ for i = 3, #KEYS do
   end
 end
 if #others > 0 then return others end
-local at = now()
+local time = redis.call('TIME')
+local at = millis(time)
 for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[1]) end
-redis.call('RPUSH', KEYS[1], ARGV[2] .. ' running ' .. at .. ' ' .. at, ARGV[3], ARGV[4])
-if ARGV[5] ~= '[]' then record(ARGV[5]) end
+local journal = {ARGV[2] .. ' running ' .. at .. ' ' .. at, ARGV[3], ARGV[4]}
+if ARGV[5] ~= '[]' then journal[4] = dated(time, ARGV[5]) end
+redis.call('RPUSH', KEYS[1], unpack(journal))
 redis.call('ZADD', KEYS[2], '-' .. at, ARGV[1])
 return {}`
   }
@@ -93,12 +87,13 @@ export const append = script(
   ],
   {
     numberOfKeys: 1,
-    lua: `${NOW}${RECORD}${OWNED}
+    lua: `${TIMES}${OWNED}
 local status, opened, rest = owned()
 if not status then return 0 end
-if ARGV[3] ~= '[]' then record(ARGV[3]) end
+local time = redis.call('TIME')
+if ARGV[3] ~= '[]' then redis.call('RPUSH', KEYS[1], dated(time, ARGV[3])) end
 if ARGV[2] ~= '' then
-  redis.call('LSET', KEYS[1], 0, ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. opened .. ' ' .. now() .. rest)
+  redis.call('LSET', KEYS[1], 0, ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. opened .. ' ' .. millis(time) .. rest)
 end
 return 1`
   }
@@ -121,15 +116,16 @@ export const close = script(
   ],
   {
     numberOfKeys: (ref: JournalRef) => 2 + ref.resources.length,
-    lua: `${NOW}${RECORD}${OWNED}${FINISHED}
+    lua: `${TIMES}${OWNED}${FINISHED}
 local status, opened = owned()
 if not status then
   local state = redis.call('LINDEX', KEYS[1], 0)
   if not finished_by(state, ARGV[1]) then return 0 end
   return string.match(state, '^%d+ %a+ %d+ %d+ (%a+)') == string.match(ARGV[3], '^%a+') and 1 or 0
 end
-if ARGV[5] ~= '[]' then record(ARGV[5]) end
-local at = now()
+local time = redis.call('TIME')
+if ARGV[5] ~= '[]' then redis.call('RPUSH', KEYS[1], dated(time, ARGV[5])) end
+local at = millis(time)
 redis.call('LSET', KEYS[1], 0, ARGV[1] .. ' finished ' .. opened .. ' ' .. at .. ' ' .. ARGV[3])
 for i = 3, #KEYS do
   if redis.call('GET', KEYS[i]) == ARGV[2] then redis.call('DEL', KEYS[i]) end
@@ -144,10 +140,11 @@ return 1`
 /** Of those who claim from one owner, one gets it. */
 export const claim = script((sagaId: string, from: number, to: number) => [journalKey(sagaId), from, to], {
   numberOfKeys: 1,
-  lua: `${NOW}${OWNED}
+  lua: `${TIMES}${OWNED}
 local status, opened, rest = owned()
 if not status then return 0 end
-redis.call('LSET', KEYS[1], 0, ARGV[2] .. ' ' .. status .. ' ' .. opened .. ' ' .. now() .. rest)
+local at = millis(redis.call('TIME'))
+redis.call('LSET', KEYS[1], 0, ARGV[2] .. ' ' .. status .. ' ' .. opened .. ' ' .. at .. rest)
 return 1`
 }).withReturnType<0 | 1>()
 
