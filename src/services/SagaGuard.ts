@@ -24,11 +24,19 @@ import type { LockError } from "../schema/LockError.ts"
 import type { OutcomeUnknown } from "../schema/SagaError.ts"
 import type { Lease } from "./DistributedLock.ts"
 import type { Ending, IdempotencyRequest, OpenMark } from "./Idempotency.ts"
+import type { JournalClosing } from "./SagaJournal.ts"
 
 /** A recorded result. */
 export interface Replayed {
   readonly _tag: "Replayed"
   readonly result: string
+}
+
+/** What became of a journal's end and of the guard's. */
+export interface ClosedWith {
+  readonly closed: boolean
+  /** Whether a repeat will be served from it; undefined: it was refused, for another owns the resource. */
+  readonly recorded: boolean | undefined
 }
 
 /** A recorded result, or sole ownership of the resources until the scope closes. */
@@ -46,11 +54,12 @@ export type Admission =
        */
       readonly commit: (ending: Ending) => Effect.Effect<boolean, LockError | OutcomeUnknown>
       /**
-       * The same, stored only if this owner has closed the journal of the saga: asked in the turn in which the journal is
-       * asked, it goes right behind that on the same connection. Undefined where the two do not share a store.
+       * The same, and the end of the saga's journal before it, in one step. Not closed: the journal's owner is another, and
+       * nothing is stored. Fails when nobody knows: both may be asked for again, each by itself. Undefined where the two do
+       * not share a store.
        */
-      readonly commitBehind?:
-        | ((ending: Ending, journalOwner: number) => Effect.Effect<boolean, LockError | OutcomeUnknown>)
+      readonly commitClosing?:
+        | ((ending: Ending, closing: JournalClosing) => Effect.Effect<ClosedWith, IdempotencyError>)
         | undefined
     }
 

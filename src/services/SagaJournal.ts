@@ -34,6 +34,12 @@ export interface JournalEnd {
   readonly result: string | null
 }
 
+/** The end of a journal in the words of its store, which can then be asked for it and for something else in one step. */
+export interface JournalClosing {
+  readonly keys: ReadonlyArray<string>
+  readonly args: ReadonlyArray<string>
+}
+
 export interface SagaJournal {
   /** False: nothing is kept, so nothing needs to be encoded for it. */
   readonly keeps: boolean
@@ -62,6 +68,16 @@ export interface SagaJournal {
     records: ReadonlyArray<JournalRecord>,
     end: JournalEnd
   ) => Effect.Effect<boolean, JournalError>
+  /**
+   * `close` put into words, for a guard on the same store. A journal made of another by changing its `close` must change
+   * this too, or leave it out.
+   */
+  readonly closing?: (
+    ref: JournalRef,
+    owner: number,
+    records: ReadonlyArray<JournalRecord>,
+    end: JournalEnd
+  ) => JournalClosing
   /** Passes the journal from one owner to another with a higher fence; false when it is not `from`'s (any more). */
   readonly claim: (ref: JournalRef, from: number, to: number) => Effect.Effect<boolean, JournalError>
   /** Notes why an unfinished saga could not be settled. */

@@ -129,6 +129,8 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
       ),
       (found) => found.filter((journal) => journal !== undefined)
     )
+  const closing: NonNullable<SagaJournal["closing"]> = (ref, owner, records, end) =>
+    Scripts.closing(ref, owner, recordsText(records, sagas.of(ref)).text, end, retention)
   /** Those that are still unfinished. */
   const inTheWay = (sagaIds: ReadonlyArray<string>) =>
     Effect.map(getAll([...new Set(sagaIds)]), (found) =>
@@ -173,8 +175,8 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
         if (own !== undefined) keep(own, texts)
       })
     },
-    close: (ref, owner, records, end) =>
-      asked("close", redis.eval(Scripts.close)(ref, owner, recordsText(records, sagas.of(ref)).text, end, retention)),
+    closing,
+    close: (ref, owner, records, end) => asked("close", redis.eval(Scripts.close)(closing(ref, owner, records, end))),
     claim: ({ sagaId }, from, to) =>
       to <= from ? Effect.succeed(false) : asked("claim", redis.eval(Scripts.claim)(sagaId, from, to)),
     note: ({ sagaId }, problem) =>

@@ -9,7 +9,7 @@
  */
 import { script } from "effect/persistence/Redis"
 import type { JournalRef, NewJournal } from "../../schema/Journal.ts"
-import type { JournalEnd } from "../../services/SagaJournal.ts"
+import type { JournalClosing, JournalEnd } from "../../services/SagaJournal.ts"
 
 export const journalKey = (sagaId: string) => `dtx:journal:{${sagaId}}`
 const unfinishedKey = (resource: string) => `dtx:unfinished:${resource}`
@@ -20,14 +20,6 @@ const JOURNALS = "dtx:journals"
 const TIMES = `
 local function millis(time) return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)) end
 local function dated(time, records) return time[1] .. ' ' .. time[2] .. '\\n' .. records end
-`
-
-/** Whether a journal's state is one that its owner has finished. */
-export const FINISHED = `
-local function finished_by(state, owner)
-  local own = owner .. ' finished '
-  return state and string.sub(state, 1, #own) == own
-end
 `
 
 /**
@@ -70,11 +62,11 @@ return {}`
 
 /** Only the owner of an unfinished journal writes it. Yields its parts. */
 const OWNED = `
-local function owned()
-  local state = redis.call('LINDEX', KEYS[1], 0)
+local function owned(journal, own)
+  local state = redis.call('LINDEX', journal, 0)
   if not state then return end
   local owner, status, opened, rest = string.match(state, '^(%d+) (%a+) (%d+) %d+(.*)$')
-  if owner == ARGV[1] and status ~= 'finished' then return status, opened, rest end
+  if owner == own and status ~= 'finished' then return status, opened, rest end
 end
 `
 
@@ -88,7 +80,7 @@ export const append = script(
   {
     numberOfKeys: 1,
     lua: `${TIMES}${OWNED}
-local status, opened, rest = owned()
+local status, opened, rest = owned(KEYS[1], ARGV[1])
 if not status then return 0 end
 local time = redis.call('TIME')
 if ARGV[3] ~= '[]' then redis.call('RPUSH', KEYS[1], dated(time, ARGV[3])) end
@@ -99,49 +91,64 @@ return 1`
   }
 ).withReturnType<0 | 1>()
 
-/**
- * Invariant: it ends once, by its owner; then its resources are free. Asked again, it answers alike. Of the finished in the
- * index, one in sixteen that end sees which have expired.
- */
-export const close = script(
-  ({ resources, sagaId }: JournalRef, owner: number, records: string, end: JournalEnd, retention: number) => [
-    journalKey(sagaId),
-    JOURNALS,
-    ...resources.map(unfinishedKey),
-    owner,
+/** The end of a journal as its script is asked for it, or a script that has something else to do too. */
+export const closing = (
+  { resources, sagaId }: JournalRef,
+  owner: number,
+  records: string,
+  end: JournalEnd,
+  retention: number
+): JournalClosing => ({
+  keys: [journalKey(sagaId), JOURNALS, ...resources.map(unfinishedKey)],
+  args: [
+    String(owner),
     sagaId,
     end.result === null ? end.outcome : `${end.outcome}\n${end.result}`,
-    retention,
+    String(retention),
     records
-  ],
-  {
-    numberOfKeys: (ref: JournalRef) => 2 + ref.resources.length,
-    lua: `${TIMES}${OWNED}${FINISHED}
-local status, opened = owned()
-if not status then
-  local state = redis.call('LINDEX', KEYS[1], 0)
-  if not finished_by(state, ARGV[1]) then return 0 end
-  return string.match(state, '^%d+ %a+ %d+ %d+ (%a+)') == string.match(ARGV[3], '^%a+') and 1 or 0
+  ]
+})
+
+/**
+ * By the keys from one to another, and the arguments from one on. Invariant: it ends once, by its owner; then its resources
+ * are free. Asked again, it answers alike. Of the finished in the index, one in sixteen that end sees which have expired.
+ */
+export const CLOSE = `${TIMES}${OWNED}
+local function close(first, last, arg)
+  local journal, owner, ended = KEYS[first], ARGV[arg], ARGV[arg + 2]
+  local status, opened = owned(journal, owner)
+  if not status then
+    local state = redis.call('LINDEX', journal, 0)
+    local by, how = string.match(state or '', '^(%d+) finished %d+ %d+ (%a+)')
+    return by == owner and how == string.match(ended, '^%a+')
+  end
+  local time = redis.call('TIME')
+  local at = millis(time)
+  if ARGV[arg + 4] ~= '[]' then redis.call('RPUSH', journal, dated(time, ARGV[arg + 4])) end
+  redis.call('LSET', journal, 0, owner .. ' finished ' .. opened .. ' ' .. at .. ' ' .. ended)
+  for i = first + 2, last do
+    if redis.call('GET', KEYS[i]) == ARGV[arg + 1] then redis.call('DEL', KEYS[i]) end
+  end
+  redis.call('ZADD', KEYS[first + 1], at, ARGV[arg + 1])
+  if at % 16 == 0 then
+    redis.call('ZREMRANGEBYSCORE', KEYS[first + 1], 1, string.format('%.0f', at - ARGV[arg + 3]))
+  end
+  redis.call('PEXPIRE', journal, ARGV[arg + 3])
+  return true
 end
-local time = redis.call('TIME')
-if ARGV[5] ~= '[]' then redis.call('RPUSH', KEYS[1], dated(time, ARGV[5])) end
-local at = millis(time)
-redis.call('LSET', KEYS[1], 0, ARGV[1] .. ' finished ' .. opened .. ' ' .. at .. ' ' .. ARGV[3])
-for i = 3, #KEYS do
-  if redis.call('GET', KEYS[i]) == ARGV[2] then redis.call('DEL', KEYS[i]) end
-end
-redis.call('ZADD', KEYS[2], at, ARGV[2])
-if at % 16 == 0 then redis.call('ZREMRANGEBYSCORE', KEYS[2], 1, string.format('%.0f', at - ARGV[4])) end
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return 1`
-  }
-).withReturnType<0 | 1>()
+`
+
+export const close = script(({ args, keys }: JournalClosing) => [...keys, ...args], {
+  numberOfKeys: ({ keys }) => keys.length,
+  lua: `${CLOSE}
+return close(1, #KEYS, 1) and 1 or 0`
+}).withReturnType<0 | 1>()
 
 /** Of those who claim from one owner, one gets it. */
 export const claim = script((sagaId: string, from: number, to: number) => [journalKey(sagaId), from, to], {
   numberOfKeys: 1,
   lua: `${TIMES}${OWNED}
-local status, opened, rest = owned()
+local status, opened, rest = owned(KEYS[1], ARGV[1])
 if not status then return 0 end
 local at = millis(redis.call('TIME'))
 redis.call('LSET', KEYS[1], 0, ARGV[2] .. ' ' .. status .. ' ' .. opened .. ' ' .. at .. rest)

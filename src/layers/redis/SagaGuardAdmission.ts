@@ -1,10 +1,10 @@
 /** An admission of the fused guard from when its lock is held: its lease, its commit, and its release. */
 import { Cause, type Clock, type Context, type Duration, Effect, Exit } from "effect"
 import * as Redis from "effect/persistence/Redis"
-import type { LockError } from "../../schema/LockError.ts"
 import type { Ending, IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
 import { lockAcquisitionDuration } from "../../services/Metrics.ts"
 import type { Entered } from "../../services/SagaGuard.ts"
+import type { JournalClosing } from "../../services/SagaJournal.ts"
 import { brief, unrecorded } from "../guard/Admissions.ts"
 import { storeError as lockStoreError } from "../lock/LeasedLock.ts"
 import { type HeldLease, type LeaseKeeper, leaseOf } from "../lock/Leases.ts"
@@ -86,26 +86,29 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
           Effect.sync(() => left(undefined))
         )
       }
-      const ended = (ending: Ending, answer: 0 | 1): Effect.Effect<boolean, LockError> => {
-        if (answer === 0) return Effect.fail(lockLost(request, fence))
+      const ended = (ending: Ending): boolean => {
         const recorded = ending._tag !== "Nothing" && request.replay !== false
         if (state !== "ended") {
           state = "ended"
           keeper.letGo(held)
           left(recorded ? landing(request, fence, ending) : undefined)
         }
-        return Effect.succeed(recorded)
+        return recorded
+      }
+      const leaving = (ending: Ending, closing?: JournalClosing) => {
+        if (state === "running") {
+          state = "ending"
+          // The next in this process asks behind this end on the same connection: one round trip less between the two.
+          queueMicrotask(pass)
+        }
+        return questions.leave(entry, fence, ending, closing)
       }
       const lease = leaseOf(held, clock, advancing(held, names))
-      const commit = (ending: Ending, owner?: number) =>
+      const commit = (ending: Ending) =>
         Effect.suspend(() => {
-          if (state === "running") {
-            state = "ending"
-            // The next in this process asks behind this end on the same connection: one round trip less between the two.
-            queueMicrotask(pass)
-          }
-          const end = questions.leave(entry, fence, ending, owner)
-          const onSuccess = (answer: 0 | 1) => ended(ending, answer)
+          const end = leaving(ending)
+          const onSuccess = (answer: 0 | 1 | 2) =>
+            answer === 0 ? Effect.fail(lockLost(request, fence)) : Effect.succeed(ended(ending))
           return Effect.matchEffect(end, {
             onSuccess,
             // Asking again changes nothing, so it is also how a lost reply is read back.
@@ -116,12 +119,20 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
               })
           })
         })
+      const commitClosing = (ending: Ending, closing: JournalClosing) =>
+        Effect.suspend(() =>
+          Effect.matchEffect(leaving(ending, closing), {
+            onFailure: (error) => Effect.fail(storeError(error)),
+            onSuccess: (answer) =>
+              Effect.succeed({ closed: answer > 0, recorded: answer === 2 ? ended(ending) : undefined })
+          })
+        )
       const admission: Entered = {
         _tag: "Admitted",
         abandoned,
         lease,
         commit,
-        commitBehind: options.journal ? commit : undefined,
+        commitClosing: options.journal ? commitClosing : undefined,
         close
       }
       return Effect.contextWith((context: Context.Context<never>) => {

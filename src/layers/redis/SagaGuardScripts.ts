@@ -7,10 +7,11 @@
 import type { Effect } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
+import type { JournalClosing } from "../../services/SagaJournal.ts"
 import { KEEP, LAST_ADMITTED, markOf, OTHERS } from "./Ledger.ts"
 import { recordText } from "./Records.ts"
 import { FIND, type Found } from "./RedisIdempotencyScripts.ts"
-import { FINISHED, journalKey } from "./RedisJournalScripts.ts"
+import { CLOSE } from "./RedisJournalScripts.ts"
 import { endedKey, FENCE, RELEASED, tagIn } from "./RedisKeys.ts"
 import { AWAIT, FENCE_LIVES, IS_OF } from "./RedisLockScripts.ts"
 import type { Entry } from "./SagaGuardEntry.ts"
@@ -48,7 +49,7 @@ const constants = (values: Readonly<Record<string, boolean | number>>) =>
     .join("")
 
 type EnterParams = readonly [entry: Entry]
-type LeaveParams = readonly [entry: Entry, fence: number, ending: Ending, owner: number | undefined]
+type LeaveParams = readonly [entry: Entry, fence: number, ending: Ending, closing: JournalClosing | undefined]
 
 /**
  * In: the record if it counts; else all the locks or none; and with them admission. Invariants, those of the lock and of
@@ -124,59 +125,61 @@ const isItsOwnTrace = (request: IdempotencyRequest, lives: number, ending: Endin
  * Out: the end, and the release with it. Invariants: only the saga admitted last to all the resources ends; a
  * successor's record, marks and lock are never touched; a success has dealt with the marks it found. Since the lock
  * passes on with it, an end leaves a trace: whoever lost the reply may ask again though others were admitted since, and
- * nothing changes. The record of a caller's key is its own trace, for while it lives nobody writes another. With the
- * owner of a journal it is an end only if that owner has closed it. Refused it returns 0 and releases nothing, for there
- * is something to undo under the lock.
+ * nothing changes. The record of a caller's key is its own trace, for while it lives nobody writes another. Refused it
+ * returns 0 and releases nothing, for there is something to undo under the lock. With the end of a journal that comes
+ * first: refused, that is 0 and all; else it is counted too, so that 1 is the journal's end alone, and 2 both.
  */
-const leaveScript = (lives: Lives, TRACED: boolean, BEHIND: boolean) =>
+const leaveScript = (lives: Lives, TRACED: boolean, CLOSES: boolean) =>
   Redis.script(
-    (...[{ keys, record, request, token }, fence, ending, owner]: LeaveParams) => {
+    (...[{ keys, record, request, token }, fence, ending, closing]: LeaveParams) => {
       const given = [record, ...keys.locks, ...keys.ledgers]
       if (TRACED) given.push(endedKey(tagIn(keys.ledgers[0] ?? record), request.sagaId))
-      if (BEHIND) given.push(journalKey(request.sagaId))
+      if (closing !== undefined) given.push(...closing.keys)
       given.push(token, String(fence))
       given.push(request.replay === false ? "" : recordText(request, fence, ending))
       // The mark of whoever leaves nothing is taken out; a success leaves none.
-      if (ending._tag === "Nothing" || BEHIND) given.push(ending._tag === "Nothing" ? markOf(request) : "")
-      if (BEHIND) given.push(String(owner))
+      if (ending._tag === "Nothing" || closing !== undefined)
+        given.push(ending._tag === "Nothing" ? markOf(request) : "")
+      if (closing !== undefined) given.push(String(closing.keys.length), ...closing.args)
       return given
     },
     {
-      numberOfKeys: ({ keys }) => 1 + keys.locks.length + keys.ledgers.length + (TRACED ? 1 : 0) + (BEHIND ? 1 : 0),
-      lua: `${constants({ TRACED, BEHIND, RECORD_LIVES: lives.record, LEDGER_LIVES: ledgerLives(lives) })}
-${IS_OF}${OTHERS}${KEEP}${ANNOUNCE}${BEHIND ? FINISHED : ""}
-local last = #KEYS
-if BEHIND then
-  if not finished_by(redis.call('LINDEX', KEYS[last], 0), ARGV[5]) then return 0 end
-  last = last - 1
-end
-if TRACED then last = last - 1 end
-local locks = last - 1 - math.floor((last - 1) / 2)
-local is, ours = redis.call('MGET', unpack(KEYS, 2, last)), true
-for i = locks + 1, #is do
-  ours = ours and is[i] and (is[i] == ARGV[2] or string.sub(is[i], 1, #ARGV[2] + 1) == ARGV[2] .. '\\n')
-end
-if ours then
+      numberOfKeys: ({ keys }, _fence, _ending, closing) =>
+        1 + keys.locks.length + keys.ledgers.length + (TRACED ? 1 : 0) + (closing?.keys.length ?? 0),
+      lua: `${constants({ TRACED, CLOSES, RECORD_LIVES: lives.record, LEDGER_LIVES: ledgerLives(lives) })}
+${IS_OF}${OTHERS}${KEEP}${ANNOUNCE}${CLOSES ? CLOSE : ""}
+local function leave(last)
+  if TRACED then last = last - 1 end
+  local locks = last - 1 - math.floor((last - 1) / 2)
+  local is, ours = redis.call('MGET', unpack(KEYS, 2, last)), true
   for i = locks + 1, #is do
-    keep(KEYS[i + 1], ARGV[2], ARGV[4] and ARGV[4] ~= '' and others(is[i], ARGV[4]) or {}, LEDGER_LIVES)
+    ours = ours and is[i] and (is[i] == ARGV[2] or string.sub(is[i], 1, #ARGV[2] + 1) == ARGV[2] .. '\\n')
   end
-  if ARGV[3] ~= '' then redis.call('SET', KEYS[1], ARGV[3], 'PX', RECORD_LIVES) end
-  if TRACED then redis.call('SET', KEYS[last + 1], ARGV[2], 'PX', ${TRACE_LIVES}) end
-elseif not TRACED or redis.call('GET', KEYS[last + 1]) ~= ARGV[2] then
-  if ARGV[3] == '' or redis.pcall('GET', KEYS[1]) ~= ARGV[3] then return 0 end
-end
-local freed, awaited = {}, false
-for i = 1, locks do
-  if is_of(is[i], ARGV[1]) then
-    freed[#freed + 1] = KEYS[i + 1]
-    awaited = awaited or is[i] ~= ARGV[1]
+  if ours then
+    for i = locks + 1, #is do
+      keep(KEYS[i + 1], ARGV[2], ARGV[4] and ARGV[4] ~= '' and others(is[i], ARGV[4]) or {}, LEDGER_LIVES)
+    end
+    if ARGV[3] ~= '' then redis.call('SET', KEYS[1], ARGV[3], 'PX', RECORD_LIVES) end
+    if TRACED then redis.call('SET', KEYS[last + 1], ARGV[2], 'PX', ${TRACE_LIVES}) end
+  elseif not TRACED or redis.call('GET', KEYS[last + 1]) ~= ARGV[2] then
+    if ARGV[3] == '' or redis.pcall('GET', KEYS[1]) ~= ARGV[3] then return 0 end
   end
+  local freed, awaited = {}, false
+  for i = 1, locks do
+    if is_of(is[i], ARGV[1]) then
+      freed[#freed + 1] = KEYS[i + 1]
+      awaited = awaited or is[i] ~= ARGV[1]
+    end
+  end
+  if #freed > 0 then redis.call('DEL', unpack(freed)) end
+  if awaited then announce(freed, ARGV[3] ~= '' and KEYS[1]) end
+  return 1
 end
-if #freed > 0 then redis.call('DEL', unpack(freed)) end
-if awaited then announce(freed, ARGV[3] ~= '' and KEYS[1]) end
-return 1`
+if not CLOSES then return leave(#KEYS) end
+local last = #KEYS - ARGV[5]
+return close(last + 1, #KEYS, 6) and 1 + leave(last) or 0`
     }
-  ).withReturnType<0 | 1>()
+  ).withReturnType<0 | 1 | 2>()
 
 /**
  * Takes back an admission that nothing came of. While another holds a lock of it, its marks are left for that one to
@@ -221,7 +224,7 @@ type Asked<A> = Effect.Effect<A, Redis.RedisError>
 /** What is asked of Redis, each in one round trip. */
 export interface Questions {
   readonly enter: (entry: Entry) => Asked<Answer>
-  readonly leave: (entry: Entry, fence: number, ending: Ending, journalOwner?: number) => Asked<0 | 1>
+  readonly leave: (entry: Entry, fence: number, ending: Ending, closing?: JournalClosing) => Asked<0 | 1 | 2>
   readonly withdraw: (entry: Entry) => Asked<1>
 }
 
@@ -231,8 +234,8 @@ export const questionsTo = (redis: Redis.Redis["Service"], lives: Lives): Questi
     return { looking: by(true), blind: by(false) }
   }
   const leaving = (traced: boolean) => {
-    const by = (behind: boolean) => ofKind("leave", leaveScript(lives, traced, behind))
-    return { alone: by(false), behind: by(true) }
+    const by = (closes: boolean) => ofKind("leave", leaveScript(lives, traced, closes))
+    return { alone: by(false), closing: by(true) }
   }
   const [derived, callers, traced, itself] = [entering(true), entering(false), leaving(true), leaving(false)]
   const withdrawing = ofKind("withdraw", withdrawScript(lives))
@@ -241,9 +244,9 @@ export const questionsTo = (redis: Redis.Redis["Service"], lives: Lives): Questi
       const { looking, blind } = entry.request.derived ? derived : callers
       return redis.eval(entry.request.replay === false ? blind : looking)(entry)
     },
-    leave: (entry, fence, ending, owner) => {
-      const { alone, behind } = isItsOwnTrace(entry.request, lives.record, ending) ? itself : traced
-      return redis.eval(owner === undefined ? alone : behind)(entry, fence, ending, owner)
+    leave: (entry, fence, ending, closing) => {
+      const by = isItsOwnTrace(entry.request, lives.record, ending) ? itself : traced
+      return redis.eval(closing === undefined ? by.alone : by.closing)(entry, fence, ending, closing)
     },
     withdraw: (entry) => redis.eval(withdrawing)(entry)
   }

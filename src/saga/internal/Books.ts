@@ -6,7 +6,7 @@ import { Effect, Semaphore } from "effect"
 import type { JournalRecord, JournalRef } from "../../schema/Journal.ts"
 import type { JournalError } from "../../schema/JournalError.ts"
 import type { LockError } from "../../schema/LockError.ts"
-import type { JournalEnd, SagaJournal } from "../../services/SagaJournal.ts"
+import type { JournalClosing, JournalEnd, SagaJournal } from "../../services/SagaJournal.ts"
 
 type Records = ReadonlyArray<JournalRecord>
 export type BooksError = JournalError | LockError
@@ -28,6 +28,11 @@ export interface Books {
    */
   readonly write: (...records: Records) => Effect.Effect<boolean, BooksError>
   readonly close: (end: JournalEnd) => Effect.Effect<boolean, BooksError>
+  /** `close` by whoever asks for it together with something else, as `write` is called; undefined where that cannot be. */
+  readonly closeBy: <A, E>(
+    end: JournalEnd,
+    ask: (closing: JournalClosing) => Effect.Effect<A, E>
+  ) => Effect.Effect<A, E> | undefined
 }
 
 /** A journal that is to be opened by its saga. */
@@ -43,7 +48,8 @@ const none: Books = {
   ready: Effect.void,
   note: () => {},
   write: () => Effect.succeed(true),
-  close: () => Effect.succeed(true)
+  close: () => Effect.succeed(true),
+  closeBy: () => undefined
 }
 
 export const makeBooks = (
@@ -84,7 +90,7 @@ export const makeBooks = (
         )
 
   /** What could not be written is still to be written. */
-  const writing = (records: Records, write: (all: Records) => Effect.Effect<boolean, BooksError>) => {
+  const writing = <A, E>(records: Records, write: (all: Records) => Effect.Effect<A, E>) => {
     const before = noted
     const written = write(before.length === 0 ? records : [...before, ...records])
     noted = []
@@ -109,6 +115,11 @@ export const makeBooks = (
     ready,
     note: (record) => void noted.push(record),
     write: (...records) => writing(records, append),
+    closeBy: (end, ask) => {
+      const { closing } = journal
+      if (closing === undefined || !open) return undefined
+      return writing([], (all) => ask(closing(ref, owner, ofOwner(all), end)))
+    },
     close: (end) => Effect.suspend(() => (open ? closing(end) : Effect.flatMap(opening([]), () => closing(end))))
   }
 }

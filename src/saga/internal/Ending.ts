@@ -1,10 +1,10 @@
 /** How an admitted saga ends: committed, undone, or explained by dead letters. */
-import { Cause, Effect, Fiber, Metric, Option } from "effect"
+import { Cause, Effect, Metric, Option } from "effect"
 import type { LockError } from "../../schema/LockError.ts"
 import { CompensationError, OutcomeUnknown } from "../../schema/SagaError.ts"
 import type { Ending } from "../../services/Idempotency.ts"
 import type { Admission } from "../../services/SagaGuard.ts"
-import { type Closing, closeBooks } from "./Close.ts"
+import { closeBooks } from "./Close.ts"
 import type { Failure, Frame, Root } from "./Frame.ts"
 import { journalLost } from "./Intent.ts"
 import { outcomesOf } from "./Outcomes.ts"
@@ -71,29 +71,31 @@ const closeAndCommit = (
   ending: Ending
 ): Effect.Effect<boolean, LockError | OutcomeUnknown> => {
   const end = { outcome: "succeeded", result: ending._tag === "Result" ? ending.text : null } as const
-  const close = closeBooks(root, end, root.parked.length > 0)
-  const closed = (
-    closing: Closing,
-    recorded: Option.Option<boolean>
-  ): Effect.Effect<boolean, LockError | OutcomeUnknown> => {
-    if (closing === "refused") return Effect.fail(journalLost(root))
-    if (closing === "unknown") return Effect.fail(new OutcomeUnknown({ sagaId: request.sagaId }))
-    if (Option.isSome(recorded)) return Effect.succeed(recorded.value)
-    return Effect.catch(admission.commit(ending), (error) =>
+  const hasLetters = root.parked.length > 0
+  const commit = () =>
+    Effect.catch(admission.commit(ending), (error) =>
       Effect.as(Effect.logWarning("the saga succeeded, but its result could not be recorded", error), false)
     )
-  }
-  const { commitBehind } = admission
-  // Behind a journal that stays open, for its letters, nothing could be stored.
-  if (commitBehind === undefined || root.parked.length > 0) {
-    return Effect.flatMap(close, (closing) => closed(closing, Option.none()))
-  }
-  // In a fiber of its own it is sent at once, and the commit right behind it.
-  return Effect.flatMap(Effect.forkChild(close, { startImmediately: true }), (closing) =>
-    Effect.flatMap(Effect.option(commitBehind(ending, root.books.owner())), (recorded) =>
-      Effect.flatMap(Fiber.join(closing), (closing) => closed(closing, recorded))
-    )
-  )
+  const apart = () =>
+    Effect.flatMap(closeBooks(root, end, hasLetters), (closing): Effect.Effect<boolean, LockError | OutcomeUnknown> => {
+      if (closing === "refused") return Effect.fail(journalLost(root))
+      return closing === "unknown" ? Effect.fail(new OutcomeUnknown({ sagaId: request.sagaId })) : commit()
+    })
+  const { commitClosing } = admission
+  // A journal that stays open, for its letters, has no end yet.
+  const together =
+    commitClosing === undefined || hasLetters
+      ? undefined
+      : root.books.closeBy(end, (closing) => commitClosing(ending, closing))
+  if (together === undefined) return apart()
+  return Effect.matchEffect(together, {
+    onSuccess: ({ closed, recorded }): Effect.Effect<boolean, LockError | OutcomeUnknown> => {
+      if (!closed) return Effect.fail(journalLost(root))
+      return recorded === undefined ? commit() : Effect.succeed(recorded)
+    },
+    // Asking again, for each by itself, is how a lost reply is read back.
+    onFailure: apart
+  })
 }
 
 const uncommitted = Effect.fnUntraced(function* (
