@@ -14,7 +14,7 @@ const examples: Record<string, string> = {
   "src/ingest/Ingest.ts": "Ingest",
   "src/testing/Explorer.ts": "Explorer"
 }
-/** These hold names and types, nothing that runs; time limits are not public. */
+/** These hold names and types, nothing that runs; time limits and whether somebody traces are not public. */
 const without = ["Metrics", "Toggles", "Deadlines", "Traced"]
 for (const file of readdirSync(new URL("../../src/services/", import.meta.url))) {
   const name = basename(file, ".ts")
