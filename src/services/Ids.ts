@@ -25,6 +25,14 @@ import { Context, Effect } from "effect"
 /** Node puts a UUID together of 15 pieces, which are kept with it, ten times its size, until one of its characters is read. */
 const whole = (id: string) => (id.charCodeAt(0) === 0 ? "" : id)
 
-export const Ids = Context.Reference<{ readonly next: Effect.Effect<string> }>("effect-saga/services/Ids", {
-  defaultValue: () => ({ next: Effect.sync(() => whole(randomUUID())) })
+export interface Ids {
+  readonly next: Effect.Effect<string>
+  /** The same without an effect around it, where that can be. */
+  readonly draw?: () => string
+}
+
+const draw = () => whole(randomUUID())
+
+export const Ids = Context.Reference<Ids>("effect-saga/services/Ids", {
+  defaultValue: () => ({ next: Effect.sync(draw), draw })
 })

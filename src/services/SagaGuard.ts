@@ -91,10 +91,11 @@ export class SagaGuard extends Context.Service<
     ) => Effect.Effect<Entered, LockError | IdempotencyError>
     /**
      * Reads what is recorded, where that is likely: this process has seen a record of it. Without a saga's id, since
-     * nothing is admitted. Undefined: `enter` tells.
+     * nothing is admitted; in the context of whoever asks. Undefined: `enter` tells.
      */
     readonly recall?: (
-      wanted: Omit<IdempotencyRequest, "sagaId">
+      wanted: Omit<IdempotencyRequest, "sagaId">,
+      context: Context.Context<never>
     ) => Effect.Effect<Replayed | undefined, IdempotencyError> | undefined
     /**
      * Stores the ending of a saga whose owner is gone, admitted at `fence`: its open mark is closed and a repeat gets

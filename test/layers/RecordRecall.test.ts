@@ -1,6 +1,6 @@
 /** A repeat in a process that has seen the record: one plain read, which means what an admission would have meant. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema, Tracer } from "effect"
+import { Context, Effect, Layer, Schema, Tracer } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import { IoRedis, Saga, SagaLive } from "effect-saga"
 import * as PgliteClient from "effect-saga/pglite"
@@ -11,6 +11,7 @@ import { spanRecorder } from "../saga/SpanRecorder.ts"
 import { servers } from "../servers/inject.ts"
 import { asked, commandsDuring, own, plain, request, result, url } from "./GuardWorld.ts"
 
+const context = Context.empty()
 const Payload = Schema.Struct({ id: Schema.String, text: Schema.String })
 let runs = 0
 const saga = Saga.make("Recalled", {
@@ -157,7 +158,7 @@ describe("what is known of records", () => {
       const { recall, seen } = makeRecordRecall(yield* stored(new Map()), 10)
       const all = Array.from({ length: 100 }, () => request())
       for (const one of all) seen(one, recordKey(one))
-      const known = all.map((one) => recall(one) !== undefined)
+      const known = all.map((one) => recall(one, context) !== undefined)
       assert.isTrue(known.slice(-10).every(Boolean))
       assert.isFalse(known.slice(0, -20).some(Boolean))
     })
@@ -168,16 +169,16 @@ describe("what is known of records", () => {
       const one = request()
       const { recall, seen } = makeRecordRecall(yield* stored(new Map([["record", recordText(one, 1, result("a"))]])))
       seen({ ...one, derived: true }, "record")
-      assert.isUndefined(recall({ ...one, derived: true }))
-      assert.isUndefined(recall(one))
+      assert.isUndefined(recall({ ...one, derived: true }, context))
+      assert.isUndefined(recall(one, context))
       seen(one, "record")
-      assert.isUndefined(recall({ ...one, saga: `${one.saga} other` }))
-      assert.isUndefined(recall({ ...one, replay: false }))
-      assert.deepStrictEqual(yield* recall(one) ?? Effect.die("unknown"), { _tag: "Replayed", result: "a" })
+      assert.isUndefined(recall({ ...one, saga: `${one.saga} other` }, context))
+      assert.isUndefined(recall({ ...one, replay: false }, context))
+      assert.deepStrictEqual(yield* recall(one, context) ?? Effect.die("unknown"), { _tag: "Replayed", result: "a" })
       // Of several sagas with one key the last is known.
       seen({ ...one, saga: `${one.saga} other` }, "others")
-      assert.isUndefined(recall(one))
-      assert.isDefined(recall({ ...one, saga: `${one.saga} other` }))
+      assert.isUndefined(recall(one, context))
+      assert.isDefined(recall({ ...one, saga: `${one.saga} other` }, context))
     })
   )
 
@@ -186,9 +187,9 @@ describe("what is known of records", () => {
       const one = request()
       const { recall, seen } = makeRecordRecall(yield* dead)
       seen(one, "record")
-      const error = yield* Effect.flip(recall(one) ?? Effect.die("unknown"))
+      const error = yield* Effect.flip(recall(one, context) ?? Effect.die("unknown"))
       assert.strictEqual(error.reason._tag, "IdempotencyStoreError")
-      assert.isUndefined(recall(one))
+      assert.isUndefined(recall(one, context))
     })
   )
 })

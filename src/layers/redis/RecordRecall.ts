@@ -9,7 +9,7 @@ import type * as Redis from "effect/persistence/Redis"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import type { Replayed, SagaGuard } from "../../services/SagaGuard.ts"
-import { readRecord, replayed, served, storeError } from "./Records.ts"
+import { readRecord, replayed, servedIn, storeError } from "./Records.ts"
 
 /** So many are known at least, once there were as many; twice as many at most. */
 const KNOWN = 4096
@@ -41,7 +41,7 @@ export const makeRecordRecall = (redis: Redis.Redis["Service"], known = KNOWN): 
       before = recent
       recent = new Map()
     },
-    recall: (wanted) => {
+    recall: (wanted, context) => {
       if (wanted.derived || wanted.replay === false) return undefined
       const { key, saga } = wanted
       const hint = recent.get(key) ?? before.get(key)
@@ -52,7 +52,7 @@ export const makeRecordRecall = (redis: Redis.Redis["Service"], known = KNOWN): 
           return Effect.fail(storeError(cause))
         },
         onSuccess: (text): Effect.Effect<Replayed | undefined, IdempotencyError> => {
-          if (text !== null) return served(wanted, readRecord(text), replayed)
+          if (text !== null) return servedIn(context, wanted, readRecord(text), replayed)
           forget(key)
           return Effect.succeed(undefined)
         }

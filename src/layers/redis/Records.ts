@@ -64,6 +64,15 @@ export const served = <A>(
   request: Pick<IdempotencyRequest, "key" | "fingerprint">,
   landed: Landed | undefined,
   as: (result: string) => A
+): Effect.Effect<A, IdempotencyError> =>
+  Effect.contextWith((context: Context.Context<never>) => servedIn(context, request, landed, as))
+
+/** The same in a context that is at hand. */
+export const servedIn = <A>(
+  context: Context.Context<never>,
+  request: Pick<IdempotencyRequest, "key" | "fingerprint">,
+  landed: Landed | undefined,
+  as: (result: string) => A
 ): Effect.Effect<A, IdempotencyError> => {
   const { key } = request
   if (landed === undefined) {
@@ -77,8 +86,6 @@ export const served = <A>(
   if (text === undefined) {
     return Effect.fail(new IdempotencyError({ reason: new ResultNotKept({ key, sagaId: landed.sagaId }) }))
   }
-  return Effect.contextWith((context: Context.Context<never>) => {
-    idempotentCacheHits.updateUnsafe(1, context)
-    return Effect.succeed(as(text))
-  })
+  idempotentCacheHits.updateUnsafe(1, context)
+  return Effect.succeed(as(text))
 }

@@ -22,7 +22,7 @@ import type { Services } from "./Services.ts"
 import { settle } from "./Settle.ts"
 
 /** Who asks to be admitted. */
-export interface Entering {
+export interface Entering<A> {
   readonly saga: SagaDefinition
   readonly payload: unknown
   readonly request: Request
@@ -31,12 +31,14 @@ export interface Entering {
   /** Closed when the execution has ended. */
   readonly scope: () => Scope.Scope
   readonly restore: Restore
+  /** What of its receipt is asked for. */
+  readonly as: (receipt: Receipt<unknown>) => A
 }
 
-interface Entry extends Entering, Admitted {}
+interface Entry<A> extends Entering<A>, Admitted {}
 
 /** Must be called uninterruptible; only the run itself is restored. */
-export const runAdmitted = (entry: Entry): Effect.Effect<Receipt<unknown>, unknown, Services> => {
+export const runAdmitted = <A>(entry: Entry<A>): Effect.Effect<A, unknown, Services> => {
   const { admission, context, payload, request, restore, saga, scope } = entry
   const journal = Context.get(context, SagaJournal)
   const { lease } = admission
@@ -59,15 +61,15 @@ export const runAdmitted = (entry: Entry): Effect.Effect<Receipt<unknown>, unkno
   return admission.abandoned.length === 0
     ? run()
     : Effect.flatMap(afterOthers(entry, root, journal), (served) =>
-        served === undefined ? run() : Effect.succeed(served)
+        served === undefined ? run() : Effect.succeed(entry.as(served))
       )
 }
 
-const ended = (
-  entry: Entry,
+const ended = <A>(
+  entry: Entry<A>,
   frame: Frame,
   exit: Exit.Exit<unknown, unknown>
-): Effect.Effect<Receipt<unknown>, unknown, Services> => {
+): Effect.Effect<A, unknown, Services> => {
   const { root } = frame
   if (!root.books.isOpen()) {
     return Effect.andThen(
@@ -76,11 +78,11 @@ const ended = (
     )
   }
   if (root.aborted !== undefined) return endFailure(entry, frame, Cause.fail(root.aborted))
-  return Exit.isSuccess(exit) ? commitSuccess(entry, frame, exit.value) : endFailure(entry, frame, exit.cause)
+  return Exit.isSuccess(exit) ? commitSuccess(entry, frame, exit.value, entry.as) : endFailure(entry, frame, exit.cause)
 }
 
 /** Sagas whose owner is gone were open on the resources: one may be this very request, which had ended then. */
-const afterOthers = Effect.fnUntraced(function* (entry: Entry, root: Root, journal: SagaJournal) {
+const afterOthers = Effect.fnUntraced(function* (entry: Entry<unknown>, root: Root, journal: SagaJournal) {
   const served = journal.keeps ? yield* servedBefore(entry, journal) : undefined
   if (served !== undefined) return served
   for (const mark of entry.admission.abandoned) {
@@ -95,7 +97,7 @@ const afterOthers = Effect.fnUntraced(function* (entry: Entry, root: Root, journ
  * it is recorded now, and served.
  */
 const servedBefore = Effect.fnUntraced(function* (
-  { admission, request, saga }: Entry,
+  { admission, request, saga }: Entry<unknown>,
   journal: SagaJournal
 ): Effect.fn.Return<Receipt<unknown> | undefined, JournalError> {
   if (request.derived) return undefined
@@ -112,7 +114,7 @@ const servedBefore = Effect.fnUntraced(function* (
 
 /** No call has begun, so when the journal cannot be opened there is nothing to undo, and the mark goes. */
 const openAtEnd = Effect.fnUntraced(function* (
-  { admission }: Entry,
+  { admission }: Entry<unknown>,
   root: Root,
   exit: Exit.Exit<unknown, unknown>
 ): Effect.fn.Return<void, unknown> {
@@ -125,7 +127,7 @@ const openAtEnd = Effect.fnUntraced(function* (
 
 /** With a fence above all that settling what stood in the way has used. */
 const open = Effect.fnUntraced(function* (
-  { admission, request, saga: own }: Entry,
+  { admission, request, saga: own }: Entry<unknown>,
   journal: SagaJournal,
   records: ReadonlyArray<JournalRecord>
 ): Effect.fn.Return<{ readonly fence: number; readonly written: boolean }, LockError | JournalError, Services> {

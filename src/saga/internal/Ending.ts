@@ -47,15 +47,16 @@ export const successEnding = (saga: SagaDefinition, root: Root, value: unknown):
 }
 
 /** The saga has succeeded when its end is stored; refused, it is settled like a crash. */
-export const commitSuccess = (entry: Admitted, frame: Frame, value: unknown) =>
+export const commitSuccess = <A>(entry: Admitted, frame: Frame, value: unknown, as: (receipt: Receipt<unknown>) => A) =>
   Effect.flatMapEager(successEnding(entry.saga, frame.root, value), (ending) => {
-    const receipt = (recorded: boolean): Receipt<unknown> => ({
-      sagaId: entry.request.sagaId,
-      value,
-      replayed: false,
-      recorded: recorded && ending._tag === "Result",
-      parked: frame.root.parked
-    })
+    const receipt = (recorded: boolean): A =>
+      as({
+        sagaId: entry.request.sagaId,
+        value,
+        replayed: false,
+        recorded: recorded && ending._tag === "Result",
+        parked: frame.root.parked
+      })
     return frame.root.books.keeps
       ? Effect.map(closeAndCommit(entry, frame.root, ending), receipt)
       : Effect.matchEffect(entry.admission.commit(ending), {

@@ -20,16 +20,18 @@ export const execute = <A>(
   Effect.contextWith((outer: Context.Context<Services>) => {
     const wanted = wantedOf(saga, payload, callersKey, outer)
     if (!(wanted instanceof Wanted)) return Effect.fail(wanted)
-    const anew = Effect.flatMap(Context.get(outer, Ids).next, (sagaId) =>
-      requested(saga, payload, wanted.by(sagaId).readAhead(), outer, as)
-    )
-    const recalled = Context.get(outer, SagaGuard).recall?.(wanted)
+    const by = (sagaId: string) => requested(saga, payload, wanted.by(sagaId).readAhead(), outer, as)
+    const anew = () => {
+      const { draw, next } = Context.get(outer, Ids)
+      return draw === undefined ? Effect.flatMap(next, by) : by(draw())
+    }
+    const recalled = Context.get(outer, SagaGuard).recall?.(wanted, outer)
     if (recalled !== undefined) wanted.readAhead()
     const whole =
       recalled === undefined
-        ? anew
+        ? anew()
         : Effect.flatMap(recalled, (recorded) =>
-            recorded === undefined ? anew : replay(saga, wanted, recorded.result, as)
+            recorded === undefined ? anew() : replay(saga, wanted, recorded.result, as)
           )
     return spanned(whole, outer, `saga ${saga.name}`, () => ({
       saga: saga.name,
@@ -70,9 +72,7 @@ const annotated = (outer: Context.Context<Services>, about: About): Context.Cont
   return Context.add(outer, References.CurrentLogAnnotations, annotations)
 }
 
-interface Asking<A> extends Omit<Entering, "restore" | "scope"> {
-  readonly as: (receipt: Receipt<unknown>) => A
-}
+type Asking<A> = Omit<Entering<A>, "restore" | "scope">
 
 /** Whoever is interrupted before it is admitted has its admission taken back; afterwards the admission is closed. */
 const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services> =>
@@ -95,7 +95,7 @@ const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services> =>
       }
       // What `run` does to its payload does not change what was asked for.
       void request.fingerprint
-      return Effect.map(runAdmitted({ ...asking, scope, restore, admission: answer }), as)
+      return runAdmitted({ ...asking, scope, restore, admission: answer })
     })
     return Effect.onExit(whole, (exit) => {
       const closing = own === undefined ? undefined : Scope.closeUnsafe(own, exit)
