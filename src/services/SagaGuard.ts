@@ -91,11 +91,13 @@ export class SagaGuard extends Context.Service<
     ) => Effect.Effect<Entered, LockError | IdempotencyError>
     /**
      * Reads what is recorded, where that is likely: this process has seen a record of it. Without a saga's id, since
-     * nothing is admitted; in the context of whoever asks. Undefined: `enter` tells.
+     * nothing is admitted; in the context of whoever asks. Undefined: `enter` tells. `meanwhile` is called in the turn in
+     * which the store is asked, for what can be worked out until it answers: the fingerprint is not read before.
      */
     readonly recall?: (
       wanted: Omit<IdempotencyRequest, "sagaId">,
-      context: Context.Context<never>
+      context: Context.Context<never>,
+      meanwhile: () => void
     ) => Effect.Effect<Replayed | undefined, IdempotencyError> | undefined
     /**
      * Stores the ending of a saga whose owner is gone, admitted at `fence`: its open mark is closed and a repeat gets

@@ -1,6 +1,6 @@
 /** A repeat in a process that has seen the record: one plain read, which means what an admission would have meant. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Schema, Tracer } from "effect"
+import { Context, Effect, Fiber, Layer, Schema, Tracer } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import { IoRedis, Saga, SagaLive } from "effect-saga"
 import * as PgliteClient from "effect-saga/pglite"
@@ -74,6 +74,32 @@ describe.skipIf(servers().redis === null)("a repeat", () => {
       yield* here(id)
       const error = yield* Effect.flip(here(id, "another"))
       assert.isTrue(typeof error === "object" && error._tag === "IdempotencyError" && error.reason._tag === "KeyReused")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is of the payload as it was when it was asked for, whatever becomes of that while Redis answers", () =>
+    Effect.gen(function* () {
+      const live = yield* Layer.build(
+        Layer.fresh(SagaLive.layer.pipe(Layer.provide([IoRedis.layerUrl(url), PgliteClient.layer])))
+      )
+      const id = own("changed")
+      const payload = { id, text: "text" }
+      const run = saga.executeReceipt(payload, { idempotencyKey: id }).pipe(Effect.provideContext(live))
+      yield* run
+      const repeat = Effect.runFork(run)
+      payload.text = "another"
+      assert.isTrue((yield* Fiber.join(repeat)).replayed)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("with what is no payload is told so, though its key has a record", () =>
+    Effect.gen(function* () {
+      const here = yield* served
+      const id = own("invalid")
+      yield* here(id)
+      const invalid: string = JSON.parse("1")
+      const error = yield* Effect.flip(here(id, invalid))
+      assert.strictEqual(typeof error === "object" ? error._tag : error, "InvalidPayload")
     }).pipe(Effect.scoped)
   )
 
@@ -153,12 +179,46 @@ describe("what is known of records", () => {
       subscribe: () => Effect.never
     })
 
+  it.effect("is asked for before the payload is worked out, where the client tells that the question has left", () =>
+    Effect.gen(function* () {
+      const events: Array<string> = []
+      const asking = (real: Redis.Redis["Service"]) => {
+        const noted = {
+          ...real,
+          send: <A>(name: string, ...args: Array<string>) => noting(real.send<A>(name, ...args))
+        }
+        const noting = <A>(answer: Effect.Effect<A, Redis.RedisError>) =>
+          Effect.andThen(
+            Effect.sync(() => void events.push("asked")),
+            answer
+          )
+        const sendWhile = <A>(meanwhile: () => void, name: string, ...args: Array<string>) =>
+          Effect.suspend(() => {
+            events.push("asked")
+            meanwhile()
+            return real.send<A>(name, ...args)
+          })
+        return [noted, { ...real, sendWhile }] as const
+      }
+      const one = request()
+      const real = yield* stored(new Map([["record", recordText(one, 1, result("a"))]]))
+      for (const redis of asking(real)) {
+        const { recall, seen } = makeRecordRecall(redis)
+        seen(one, "record")
+        const recalled = recall(one, context, () => void events.push("worked out"))
+        assert.deepStrictEqual(yield* recalled ?? Effect.die("unknown"), { _tag: "Replayed", result: "a" })
+        events.push("answered")
+      }
+      assert.deepStrictEqual(events, [...["worked out", "asked", "answered"], ...["asked", "worked out", "answered"]])
+    })
+  )
+
   it.effect("is forgotten of the oldest first, and is never more than twice what was asked for", () =>
     Effect.gen(function* () {
       const { recall, seen } = makeRecordRecall(yield* stored(new Map()), 10)
       const all = Array.from({ length: 100 }, () => request())
       for (const one of all) seen(one, recordKey(one))
-      const known = all.map((one) => recall(one, context) !== undefined)
+      const known = all.map((one) => recall(one, context, () => {}) !== undefined)
       assert.isTrue(known.slice(-10).every(Boolean))
       assert.isFalse(known.slice(0, -20).some(Boolean))
     })
@@ -169,16 +229,19 @@ describe("what is known of records", () => {
       const one = request()
       const { recall, seen } = makeRecordRecall(yield* stored(new Map([["record", recordText(one, 1, result("a"))]])))
       seen({ ...one, derived: true }, "record")
-      assert.isUndefined(recall({ ...one, derived: true }, context))
-      assert.isUndefined(recall(one, context))
+      assert.isUndefined(recall({ ...one, derived: true }, context, () => {}))
+      assert.isUndefined(recall(one, context, () => {}))
       seen(one, "record")
-      assert.isUndefined(recall({ ...one, saga: `${one.saga} other` }, context))
-      assert.isUndefined(recall({ ...one, replay: false }, context))
-      assert.deepStrictEqual(yield* recall(one, context) ?? Effect.die("unknown"), { _tag: "Replayed", result: "a" })
+      assert.isUndefined(recall({ ...one, saga: `${one.saga} other` }, context, () => {}))
+      assert.isUndefined(recall({ ...one, replay: false }, context, () => {}))
+      assert.deepStrictEqual(yield* recall(one, context, () => {}) ?? Effect.die("unknown"), {
+        _tag: "Replayed",
+        result: "a"
+      })
       // Of several sagas with one key the last is known.
       seen({ ...one, saga: `${one.saga} other` }, "others")
-      assert.isUndefined(recall(one, context))
-      assert.isDefined(recall({ ...one, saga: `${one.saga} other` }, context))
+      assert.isUndefined(recall(one, context, () => {}))
+      assert.isDefined(recall({ ...one, saga: `${one.saga} other` }, context, () => {}))
     })
   )
 
@@ -187,9 +250,9 @@ describe("what is known of records", () => {
       const one = request()
       const { recall, seen } = makeRecordRecall(yield* dead)
       seen(one, "record")
-      const error = yield* Effect.flip(recall(one, context) ?? Effect.die("unknown"))
+      const error = yield* Effect.flip(recall(one, context, () => {}) ?? Effect.die("unknown"))
       assert.strictEqual(error.reason._tag, "IdempotencyStoreError")
-      assert.isUndefined(recall(one, context))
+      assert.isUndefined(recall(one, context, () => {}))
     })
   )
 })

@@ -20,6 +20,7 @@ import { Config, Effect, Layer, Option, Redacted } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { Redis as Client, Command, RedisOptions } from "ioredis"
 import { type Deadlines, deadlinesIn, type Limit, type Line } from "../../services/Deadlines.ts"
+import type { SendsWhile } from "./SendWhile.ts"
 
 export type Options = Omit<RedisOptions, "replyMapping">
 
@@ -82,7 +83,9 @@ const make = Effect.fnUntraced(function* (options: Options) {
     const command = (name: string, args: Array<string>) => new Limited(name, args, given)
     const sendNow = sending(client, deadlines)
     const send: Redis.Redis["Service"]["send"] = (name, ...args: Array<string>) => sendNow(() => command(name, args))
-    return { send, eval: evalBy(sendNow, command) }
+    const sendWhile: SendsWhile["sendWhile"] = (meanwhile, name, ...args) =>
+      sendNow(() => command(name, args), undefined, meanwhile)
+    return { send, sendWhile, eval: evalBy(sendNow, command) }
   }
 
   const client = yield* open()
@@ -116,17 +119,21 @@ const make = Effect.fnUntraced(function* (options: Options) {
       return Effect.never
     })
   })
-  return { ...redis, eval: main.eval }
+  return { ...redis, sendWhile: main.sendWhile, eval: main.eval }
 })
 
 const TEXT = { replyEncoding: "utf8" } as const
 
 type Sent = Command & Limit
 
-/** Makes the command when it is sent, since it is sent again when the effect is run again; `instead` of a refused one. */
+/**
+ * Makes the command when it is sent, since it is sent again when the effect is run again; `instead` of a refused one, and
+ * `meanwhile` once it has left.
+ */
 type Sending = <A>(
   make: () => Sent,
-  instead?: (refusal: string) => Sent | undefined
+  instead?: (refusal: string) => Sent | undefined,
+  meanwhile?: () => void
 ) => Effect.Effect<A, Redis.RedisError>
 
 const sending = (client: Client, deadlines: Deadlines): Sending => {
@@ -136,7 +143,7 @@ const sending = (client: Client, deadlines: Deadlines): Sending => {
     unanswered--
     deadlines.lift(command)
   }
-  return <A>(make: () => Sent, instead?: (refusal: string) => Sent | undefined) =>
+  return <A>(make: () => Sent, instead?: (refusal: string) => Sent | undefined, meanwhile?: () => void) =>
     Effect.callback<A, Redis.RedisError>((resume) => {
       let isWanted = true
       const ask = (command: Sent) => {
@@ -160,6 +167,7 @@ const sending = (client: Client, deadlines: Deadlines): Sending => {
         )
       }
       ask(make())
+      meanwhile?.()
       return instead === undefined
         ? undefined
         : Effect.sync(() => {

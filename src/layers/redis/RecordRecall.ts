@@ -10,6 +10,7 @@ import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import type { Replayed, SagaGuard } from "../../services/SagaGuard.ts"
 import { readRecord, replayed, servedIn, storeError } from "./Records.ts"
+import { sendWhile } from "./SendWhile.ts"
 
 /** So many are known at least, once there were as many; twice as many at most. */
 const KNOWN = 4096
@@ -41,12 +42,12 @@ export const makeRecordRecall = (redis: Redis.Redis["Service"], known = KNOWN): 
       before = recent
       recent = new Map()
     },
-    recall: (wanted, context) => {
+    recall: (wanted, context, meanwhile) => {
       if (wanted.derived || wanted.replay === false) return undefined
       const { key, saga } = wanted
       const hint = recent.get(key) ?? before.get(key)
       if (hint?.saga !== saga) return undefined
-      return Effect.matchEffect(redis.send<string | null>("GET", hint.record), {
+      return Effect.matchEffect(sendWhile<string | null>(redis, meanwhile, "GET", hint.record), {
         onFailure: (cause) => {
           forget(key)
           return Effect.fail(storeError(cause))

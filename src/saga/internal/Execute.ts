@@ -6,7 +6,7 @@ import { closed, type Entered, entered, SagaGuard } from "../../services/SagaGua
 import { isTraced } from "../../services/Traced.ts"
 import { type Entering, runAdmitted } from "./Admitted.ts"
 import type { Receipt } from "./Ending.ts"
-import { type Request, readRecord, type SagaDefinition, Wanted, wantedOf } from "./Request.ts"
+import { Keyed, type Request, readRecord, type SagaDefinition, Wanted, wantedOf } from "./Request.ts"
 import type { Services } from "./Services.ts"
 import { spanned } from "./Spans.ts"
 
@@ -18,25 +18,29 @@ export const execute = <A>(
   as: (receipt: Receipt<unknown>) => A
 ): Effect.Effect<A, unknown, Services> =>
   Effect.contextWith((outer: Context.Context<Services>) => {
-    const wanted = wantedOf(saga, payload, callersKey, outer)
-    if (!(wanted instanceof Wanted)) return Effect.fail(wanted)
-    const by = (sagaId: string) => requested(saga, payload, wanted.by(sagaId).readAhead(), outer, as)
-    const anew = () => {
+    const anew = (wanted: Wanted) => {
+      const by = (sagaId: string) => requested(saga, payload, wanted.by(sagaId).readAhead(), outer, as)
       const { draw, next } = Context.get(outer, Ids)
       return draw === undefined ? Effect.flatMap(next, by) : by(draw())
     }
-    const recalled = Context.get(outer, SagaGuard).recall?.(wanted, outer)
-    if (recalled !== undefined) wanted.readAhead()
-    const whole =
-      recalled === undefined
-        ? anew()
-        : Effect.flatMap(recalled, (recorded) =>
-            recorded === undefined ? anew() : replay(saga, wanted, recorded.result, as)
-          )
-    return spanned(whole, outer, `saga ${saga.name}`, () => ({
-      saga: saga.name,
-      resource: wanted.resources.join(",")
-    }))
+    const traced = (whole: Effect.Effect<A, unknown, Services>, { resources }: Wanted | Keyed) =>
+      spanned(whole, outer, `saga ${saga.name}`, () => ({ saga: saga.name, resource: resources.join(",") }))
+    const keyed = callersKey === undefined ? undefined : new Keyed(saga, payload, callersKey, outer)
+    const recalled = keyed && Context.get(outer, SagaGuard).recall?.(keyed, outer, () => keyed.readAhead())
+    if (keyed === undefined || recalled === undefined) {
+      const wanted = keyed?.wanted ?? wantedOf(saga, payload, undefined, outer)
+      return wanted instanceof Wanted ? traced(anew(wanted), wanted) : Effect.fail(wanted)
+    }
+    const replaying = Effect.matchEffect(recalled, {
+      // A payload that is none is told of, whatever is recorded.
+      onFailure: (error) => Effect.fail(keyed.wanted instanceof Wanted ? error : keyed.wanted),
+      onSuccess: (recorded) => {
+        const { wanted } = keyed
+        if (!(wanted instanceof Wanted)) return Effect.fail(wanted)
+        return recorded === undefined ? anew(wanted) : replay(saga, wanted, recorded.result, as)
+      }
+    })
+    return isTraced(outer) ? traced(replaying, keyed) : replaying
   })
 
 /** Many may wait in here at once: what is not needed before the admission is made after it. */

@@ -90,13 +90,51 @@ export class Request extends Wanted implements IdempotencyRequest {
   }
 }
 
+export type Refusal = InvalidPayload | IdempotencyError
+
+/** What is wanted by a caller's key, worked out when it is first read: until then only its record can be asked for. */
+export class Keyed implements Omit<IdempotencyRequest, "sagaId"> {
+  readonly saga: string
+  readonly key: string
+  readonly derived = false
+  private readonly workOut: () => Wanted | Refusal
+  private known: Wanted | Refusal | undefined = undefined
+
+  constructor(saga: SagaDefinition, payload: unknown, key: string, context: Context.Context<never>) {
+    this.saga = saga.name
+    this.key = key
+    this.workOut = () => wantedOf(saga, payload, key, context)
+  }
+
+  get wanted() {
+    this.known ??= this.workOut()
+    return this.known
+  }
+
+  /** To be called in the turn in which a store is asked. */
+  readAhead(): void {
+    const { wanted } = this
+    if (wanted instanceof Wanted) wanted.readAhead()
+  }
+
+  get resources(): ReadonlyArray<string> {
+    const { wanted } = this
+    return wanted instanceof Wanted ? wanted.resources : []
+  }
+
+  get fingerprint(): string {
+    const { wanted } = this
+    return wanted instanceof Wanted ? wanted.fingerprint : ""
+  }
+}
+
 /** What is wanted; or, before anything is touched, `InvalidPayload` or `InvalidKey`. */
 export const wantedOf = (
   saga: SagaDefinition,
   payload: unknown,
   callersKey: string | undefined,
   context: Context.Context<never>
-): Wanted | InvalidPayload | IdempotencyError => {
+): Wanted | Refusal => {
   const invalid = callersKey === undefined ? undefined : invalidKey(callersKey)
   if (invalid !== undefined) return invalid
   const encoded = encoderOf(saga.payload)(payload)
