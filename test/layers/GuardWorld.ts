@@ -32,9 +32,8 @@ export const composed = Effect.map(
   ),
   (built) => Context.get(built, SagaGuard)
 )
-/** Without the question whether Redis is ready, whose answer gets in the way of what a monitor is told. */
 export const plain = Effect.acquireRelease(
-  Effect.sync(() => new Client(url, { enableReadyCheck: false })),
+  Effect.sync(() => new Client(url)),
   (client) => Effect.sync(() => client.disconnect())
 )
 export const asked = <A>(work: () => Promise<A>) => Effect.promise(work)
