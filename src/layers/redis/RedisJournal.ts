@@ -13,6 +13,7 @@ import { Journal, type JournalFilter, JournalRecord, SagaOutcome, SagaStatus } f
 import { JournalError } from "../../schema/JournalError.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
 import { keep, kept, makeKeptSagas, recordsOf, recordsText } from "../journal/JournalText.ts"
+import { opening } from "../journal/Opening.ts"
 import * as Scripts from "./RedisJournalScripts.ts"
 
 export interface RedisJournalOptions {
@@ -151,21 +152,8 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
     open: (saga, records = []) => {
       const own = kept(saga.sagaId, saga.payload)
       const { text } = recordsText(records, own)
-      const opened: Effect.Effect<ReadonlyArray<Journal>, JournalError> = Effect.matchEffect(
-        redis.eval(Scripts.open)(saga, own.payload.text, text),
-        {
-          onFailure: (cause) => Effect.fail(failed("open")(cause)),
-          onSuccess: (others) => {
-            if (others.length > 0) {
-              return Effect.flatMap(inTheWay(others), (found) => (found.length > 0 ? Effect.succeed(found) : opened))
-            }
-            // If it was open already its payload is this one, but the records were not written.
-            sagas.opened(saga, own)
-            return Effect.succeed([])
-          }
-        }
-      )
-      return opened
+      // If it was open already its payload is this one, but the records were not written.
+      return opening(redis.eval(Scripts.open)(saga, own.payload.text, text), inTheWay, () => sagas.opened(saga, own))
     },
     append: (ref, owner, records) => {
       const own = sagas.of(ref)

@@ -13,6 +13,7 @@ import { Journal, type JournalFilter, JournalRecord, SagaOutcome, SagaStatus } f
 import { JournalError } from "../../schema/JournalError.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
 import { keep, kept, makeKeptSagas, recordsOf, recordsText } from "../journal/JournalText.ts"
+import { opening } from "../journal/Opening.ts"
 import { bounded } from "../spool/Bounded.ts"
 import { makeJournalWrites, PATIENCE } from "./JournalWrites.ts"
 import { toText } from "./Jsonb.ts"
@@ -118,21 +119,10 @@ const make = Effect.gen(function* () {
     open: (saga, records = []) => {
       const own = kept(saga.sagaId, saga.payload)
       const { text } = recordsText(records, own)
-      const opened: Effect.Effect<ReadonlyArray<Journal>, JournalError> = Effect.matchEffect(
-        writes.open({ ...saga, payload: own.payload.text, records: text }),
-        {
-          onFailure: (cause) => Effect.fail(failed("open")(cause)),
-          onSuccess: (others) => {
-            if (others.length > 0) {
-              return Effect.flatMap(inTheWay(others), (found) => (found.length > 0 ? Effect.succeed(found) : opened))
-            }
-            // If it was open already its payload is this one, but the records were not written.
-            sagas.opened(saga, own)
-            return Effect.succeed([])
-          }
-        }
+      // If it was open already its payload is this one, but the records were not written.
+      return opening(writes.open({ ...saga, payload: own.payload.text, records: text }), inTheWay, () =>
+        sagas.opened(saga, own)
       )
-      return opened
     },
     append: (ref, owner, records) => {
       const own = sagas.of(ref)
