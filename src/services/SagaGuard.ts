@@ -73,6 +73,11 @@ export type Entered =
       readonly close?: ((exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void>) | undefined
     })
 
+export type Admit = (
+  request: IdempotencyRequest,
+  restore: Restore
+) => Effect.Effect<Entered, LockError | IdempotencyError>
+
 export class SagaGuard extends Context.Service<
   SagaGuard,
   {
@@ -85,10 +90,7 @@ export class SagaGuard extends Context.Service<
      * The same for whoever needs no scope: it must be called uninterruptible and be run at once; `restore` is what makes
      * waiting interruptible. A guard made of another by changing its `enter` must change this too, or leave it out.
      */
-    readonly admit?: (
-      request: IdempotencyRequest,
-      restore: Restore
-    ) => Effect.Effect<Entered, LockError | IdempotencyError>
+    readonly admit?: Admit
     /**
      * Reads what is recorded, where that is likely: this process has seen a record of it. Without a saga's id, since
      * nothing is admitted; in the context of whoever asks. Undefined: `enter` tells. `meanwhile` is called in the turn in
@@ -107,22 +109,13 @@ export class SagaGuard extends Context.Service<
   }
 >()("effect-saga/services/SagaGuard") {}
 
-/** By `admit` where the guard has it, and as that is; else by `enter`, within this scope. */
-export const entered = (
-  guard: SagaGuard["Service"],
-  request: IdempotencyRequest,
-  restore: Restore,
-  scope: () => Scope.Scope
-): Effect.Effect<Entered, LockError | IdempotencyError> =>
-  guard.admit === undefined ? restore(Scope.provide(guard.enter(request), scope())) : guard.admit(request, restore)
-
 /** What is to be done in the end of an admission. */
 export const closed = (admission: Entered | undefined, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
   admission?._tag === "Admitted" && admission.close !== undefined ? admission.close(exit) : Effect.void
 
 /** `enter` by `admit`. */
 export const enteringBy =
-  (admit: NonNullable<SagaGuard["Service"]["admit"]>): SagaGuard["Service"]["enter"] =>
+  (admit: Admit): SagaGuard["Service"]["enter"] =>
   (request) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.tap(admit(request, restore), (admission) => Effect.addFinalizer((exit) => closed(admission, exit)))
@@ -130,18 +123,15 @@ export const enteringBy =
 
 /** `admit` by `enter`. */
 export const admittingBy =
-  (guard: SagaGuard["Service"]): NonNullable<SagaGuard["Service"]["admit"]> =>
+  (guard: SagaGuard["Service"]): Admit =>
   (request, restore) => {
     const scope = Scope.makeUnsafe()
     const close = (exit: Exit.Exit<unknown, unknown>) => Scope.close(scope, exit)
-    return Effect.matchCauseEffect(
-      entered(guard, request, restore, () => scope),
-      {
-        onFailure: (cause) => Effect.andThen(close(Exit.failCause(cause)), Effect.failCause(cause)),
-        onSuccess: (admission): Effect.Effect<Entered> =>
-          admission._tag === "Replayed"
-            ? Effect.as(close(Exit.succeed(admission)), admission)
-            : Effect.succeed({ ...admission, close })
-      }
-    )
+    return Effect.matchCauseEffect(restore(Scope.provide(guard.enter(request), scope)), {
+      onFailure: (cause) => Effect.andThen(close(Exit.failCause(cause)), Effect.failCause(cause)),
+      onSuccess: (admission): Effect.Effect<Entered> =>
+        admission._tag === "Replayed"
+          ? Effect.as(close(Exit.succeed(admission)), admission)
+          : Effect.succeed({ ...admission, close })
+    })
   }

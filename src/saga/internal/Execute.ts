@@ -2,7 +2,7 @@
 import { Context, Effect, References, Scope } from "effect"
 import { IdempotencyError, RecordUnreadable } from "../../schema/IdempotencyError.ts"
 import { Ids } from "../../services/Ids.ts"
-import { closed, type Entered, entered, SagaGuard } from "../../services/SagaGuard.ts"
+import { type Admit, closed, type Entered, SagaGuard } from "../../services/SagaGuard.ts"
 import { isTraced } from "../../services/Traced.ts"
 import { type Entering, runAdmitted } from "./Admitted.ts"
 import type { Receipt } from "./Ending.ts"
@@ -54,7 +54,9 @@ const requested = <A>(
   const about = aboutOf(request)
   const within = (current: Context.Context<Services>): Effect.Effect<A, unknown, Services> => {
     const context = annotated(current, about)
-    return Effect.updateContext(enter({ saga, payload, request, context, as }), () => context)
+    const asking = { saga, payload, request, context, as }
+    const { admit } = Context.get(context, SagaGuard)
+    return admit === undefined ? enterScoped(asking) : Effect.updateContext(enter(asking, admit), () => context)
   }
   // The context has the saga's span by then, which was made before the id was drawn.
   return isTraced(outer)
@@ -79,7 +81,7 @@ const annotated = (outer: Context.Context<Services>, about: About): Context.Cont
 type Asking<A> = Omit<Entering<A>, "restore" | "scope">
 
 /** Whoever is interrupted before it is admitted has its admission taken back; afterwards the admission is closed. */
-const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services> =>
+const enter = <A>(asking: Asking<A>, admit: Admit): Effect.Effect<A, unknown, Services> =>
   Effect.uninterruptibleMask((restore) => {
     // The saga and its steps have the scope of whoever executes it, if any. Mostly this one is not needed.
     let own: Scope.Closeable | undefined
@@ -88,18 +90,11 @@ const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services> =>
       return own
     }
     let admission: Entered | undefined
-    const guard = Context.get(asking.context, SagaGuard)
-    const whole = Effect.flatMap(entered(guard, asking.request, restore, scope), (answer) => {
+    const whole = Effect.flatMap(admit(asking.request, restore), (answer) => {
       admission = answer
-      const { as, request, saga } = asking
-      if (answer._tag === "Replayed") {
-        return replay(saga, request, answer.result, as, () =>
-          restore(enter({ ...asking, request: request.beside(answer.result) }))
-        )
-      }
-      // What `run` does to its payload does not change what was asked for.
-      void request.fingerprint
-      return runAdmitted({ ...asking, scope, restore, admission: answer })
+      return answer._tag === "Replayed"
+        ? replayed(asking, answer.result, (request) => restore(enter({ ...asking, request }, admit)))
+        : admitted({ ...asking, scope, restore, admission: answer })
     })
     return Effect.onExit(whole, (exit) => {
       const closing = own === undefined ? undefined : Scope.closeUnsafe(own, exit)
@@ -107,6 +102,38 @@ const enter = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services> =>
       return closing === undefined ? close : Effect.ensuring(closing, close)
     })
   })
+
+/** Where an admission is a scope's. Many may wait in here, who need keep no more than that scope. */
+const enterScoped = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services> => {
+  const scope = Scope.makeUnsafe()
+  const whole = Effect.onExit(
+    inScope(asking, () => scope),
+    (exit) => Scope.closeUnsafe(scope, exit) ?? Effect.void
+  )
+  const scoped = Context.add(asking.context, Scope.Scope, scope)
+  return Effect.updateContext(whole, (): Context.Context<Services | Scope.Scope> => scoped)
+}
+
+const inScope = <A>(asking: Asking<A>, scope: () => Scope.Scope): Effect.Effect<A, unknown, Services | Scope.Scope> =>
+  Effect.flatMap(Context.get(asking.context, SagaGuard).enter(asking.request), (admission) =>
+    admission._tag === "Replayed"
+      ? replayed(asking, admission.result, (request) => inScope({ ...asking, request }, scope))
+      : Effect.uninterruptibleMask((restore) =>
+          Effect.updateContext(admitted({ ...asking, scope, restore, admission }), () => asking.context)
+        )
+  )
+
+const admitted = <A>(entry: Parameters<typeof runAdmitted<A>>[0]): Effect.Effect<A, unknown, Services> => {
+  // What `run` does to its payload does not change what was asked for.
+  void entry.request.fingerprint
+  return runAdmitted(entry)
+}
+
+const replayed = <A, R>(
+  { as, request, saga }: Asking<A>,
+  result: string,
+  anew: (request: Request) => Effect.Effect<A, unknown, R>
+): Effect.Effect<A, unknown, R> => replay(saga, request, result, as, () => anew(request.beside(result)))
 
 /** `anew`: a derived key speaks of a state, which is simply written again when its record cannot be read. */
 const replay = <A, R = never>(
