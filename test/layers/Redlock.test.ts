@@ -134,7 +134,7 @@ describe.skipIf(servers().redis === null)("Redlock", () => {
     Effect.gen(function* () {
       const running = yield* nodes(3)
       const [one, , three] = running
-      const lock = yield* lockOn(running, { wait: "10 seconds" })
+      const lock = yield* lockOn(running, { wait: "2 seconds" })
       const fence = lock.withLock("r")((lease) => Effect.succeed(lease.fence))
       // A fence far above every clock, which only the first majority drew.
       const far = yield* lock.withLock("r")((lease) => lease.advance(4_000_000_000_000_000))
