@@ -8,18 +8,20 @@
  * more, so scripts must bear being run twice. Subscriptions come back by themselves, and then deliver one message with
  * the empty text: what was published in between is lost.
  *
- * While others wait for their answers, the commands of one turn of the event loop leave together, in one write. ioredis'
- * own `enableAutoPipelining` does that too, but makes a pipeline and waits a turn even for a command that is alone.
+ * A lone command leaves at once. While others wait for their answers, those of one turn of the event loop leave together,
+ * in one write; while many do, once they have been answered, unless Redis takes longer than 5 ms for that (`Gathering`).
+ * ioredis' own `enableAutoPipelining` makes a pipeline and waits a turn even for a command that is alone.
  *
  * **Gotchas**
  *
  * The layer fails when Redis cannot be reached while it is built; afterwards it reconnects for as long as it lives.
  */
 import { hash } from "node:crypto"
-import { Config, Effect, Layer, Option, Redacted } from "effect"
+import { Clock, Config, Context, Effect, Layer, Option, Redacted } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { Redis as Client, Command, RedisOptions } from "ioredis"
 import { type Deadlines, deadlinesIn, type Limit, type Line } from "../../services/Deadlines.ts"
+import { Gathering } from "./Gathering.ts"
 import type { SendsWhile } from "./SendWhile.ts"
 
 export type Options = Omit<RedisOptions, "replyMapping">
@@ -46,7 +48,9 @@ const connected = async (client: Client): Promise<Client> => {
 
 const make = Effect.fnUntraced(function* (options: Options) {
   const { Command, Redis: IoRedis } = yield* load
-  const deadlines = deadlinesIn(yield* Effect.context<never>())
+  const context = yield* Effect.context<never>()
+  const clock = Context.get(context, Clock.Clock)
+  const deadlines = deadlinesIn(context)
   const open = (overrides: Options = {}) =>
     Effect.acquireRelease(
       Effect.tryPromise({
@@ -81,7 +85,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     const { keyPrefix } = client.options
     const given = keyPrefix === undefined ? TEXT : { ...TEXT, keyPrefix }
     const command = (name: string, args: Array<string>) => new Limited(name, args, given)
-    const sendNow = sending(client, deadlines)
+    const sendNow = sending(client, clock, deadlines)
     const send: Redis.Redis["Service"]["send"] = (name, ...args: Array<string>) => sendNow(() => command(name, args))
     const sendWhile: SendsWhile["sendWhile"] = (meanwhile, name, ...args) =>
       sendNow(() => command(name, args), undefined, meanwhile)
@@ -136,19 +140,17 @@ type Sending = <A>(
   meanwhile?: () => void
 ) => Effect.Effect<A, Redis.RedisError>
 
-const sending = (client: Client, deadlines: Deadlines): Sending => {
-  const gather = gathering(client)
-  let unanswered = 0
+const sending = (client: Client, clock: Clock.Clock, deadlines: Deadlines): Sending => {
+  const gathering = new Gathering(client, clock)
   const answered = (command: Sent) => {
-    unanswered--
+    gathering.answered()
     deadlines.lift(command)
   }
   return <A>(make: () => Sent, instead?: (refusal: string) => Sent | undefined, meanwhile?: () => void) =>
     Effect.callback<A, Redis.RedisError>((resume) => {
       let isWanted = true
       const ask = (command: Sent) => {
-        // A lone command leaves at once: what is left to do in this turn is done while Redis works.
-        if (unanswered++ > 0) gather()
+        gathering.asks()
         const { commandTimeout } = client.options
         if (commandTimeout !== undefined) deadlines.set(commandTimeout, command)
         client.sendCommand(command)
@@ -200,21 +202,6 @@ const evalBy =
       (refusal) => (refusal.includes("NOSCRIPT") ? command("eval", [script.lua, ...args.slice(1)]) : undefined)
     )
   }
-
-/** Holds back what is written until the end of this turn, that it leaves in one system call. */
-const gathering = (client: Client) => {
-  let held: typeof client.stream | undefined
-  const release = () => {
-    held?.uncork()
-    held = undefined
-  }
-  return () => {
-    if (held !== undefined || client.status !== "ready") return
-    held = client.stream
-    held.cork()
-    process.nextTick(release)
-  }
-}
 
 /** Redis' reply to a command has the type its caller expects of that command: the one cast of this module. */
 const reply = <A>(answer: Promise<unknown>): Promise<A> => answer as Promise<A>
