@@ -3,12 +3,11 @@ import { Cause, Clock, Context, Duration, Effect, Exit, Option, Pull, References
 import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
 import { StepTimeout } from "../../schema/SagaError.ts"
 import type { ProtectOptions, Told } from "../../services/CircuitBreakers.ts"
+import type { Limit, Line } from "../../services/Deadlines.ts"
 import { SagaRun } from "../../services/SagaRun.ts"
 import type { Erased, StepDefinition } from "./Definition.ts"
 import { type Root, refusedFloor } from "./Frame.ts"
-import { type Course, stoppable } from "./Stoppable.ts"
-
-type Ended = Exit.Exit<unknown, unknown>
+import { type Ended, Stoppable } from "./Stoppable.ts"
 
 export interface Observer {
   /** Sees the exit of each attempt that really ran: a breaker's rejection is none. */
@@ -43,20 +42,36 @@ const within = (context: Context.Context<never>, { call, kind, root, step }: Att
   return Context.add(Context.add(context, SagaRun, run), References.CurrentLogAnnotations, annotations)
 }
 
+const probed = ({ call, effect, kind, root, step }: Attempt): Erased =>
+  root.probe === undefined ? effect : root.probe({ sagaId: root.sagaId, step: step.name, call, kind }, effect)
+
 /** In a fiber of its own, within its time limit. */
-const timed = (attempt: Attempt, context: Context.Context<never>, course: Course): Erased => {
-  const { call, effect, kind, limit, root, step } = attempt
-  const probed =
-    root.probe === undefined ? effect : root.probe({ sagaId: root.sagaId, step: step.name, call, kind }, effect)
-  return stoppable(
-    probed,
-    within(context, attempt),
-    (stop) =>
-      root.deadlines(Duration.toMillis(limit), () =>
-        stop(Exit.fail(new StepTimeout({ step: step.name, after: limit })))
-      ),
-    course
-  )
+class Timed extends Stoppable implements Limit {
+  protected readonly attempt: Attempt
+  until = 0
+  line: Line | undefined = undefined
+  before: Limit | undefined = undefined
+  after: Limit | undefined = undefined
+
+  constructor(attempt: Attempt, context: Context.Context<never>) {
+    super(probed(attempt), within(context, attempt))
+    this.attempt = attempt
+  }
+
+  protected override watch() {
+    const { limit, root } = this.attempt
+    root.deadlines.set(Duration.toMillis(limit), this)
+  }
+  protected override unwatch() {
+    this.attempt.root.deadlines.lift(this)
+  }
+  expire() {
+    const { limit, step } = this.attempt
+    this.stop(Exit.fail(new StepTimeout({ step: step.name, after: limit })))
+  }
+  protected override tried(exit: Ended) {
+    this.attempt.observer?.tried(exit)
+  }
 }
 
 const protection = ({ kind, step }: Attempt): ProtectOptions => ({
@@ -65,8 +80,8 @@ const protection = ({ kind, step }: Attempt): ProtectOptions => ({
 })
 
 const once = (attempt: Attempt, context: Context.Context<never>): Erased => {
-  const { observer, root, step } = attempt
-  const call = timed(attempt, context, { tried: (exit) => observer?.tried(exit), onward: (exit) => exit })
+  const { root, step } = attempt
+  const call = new Timed(attempt, context).running
   return step.dependency === undefined ? call : root.breakers.protect(step.dependency, protection(attempt))(call)
 }
 
@@ -123,26 +138,20 @@ export const bounded = (bounds: Bounds, effect: () => Erased): Erased =>
   )
 
 /** The first attempt where the breaker surely lets it run: no effect is made around it, since mostly it succeeds. */
-class First implements Course {
-  private readonly attempt: Attempt
+class First extends Timed {
   private readonly bounds: Bounds
   private readonly tell: Told
 
-  constructor(attempt: Attempt, bounds: Bounds, tell: Told) {
-    this.attempt = attempt
+  constructor(attempt: Attempt, context: Context.Context<never>, bounds: Bounds, tell: Told) {
+    super(attempt, context)
     this.bounds = bounds
     this.tell = tell
   }
 
-  begin() {
+  protected override begin() {
     return this.bounds.begin()
   }
-
-  tried(exit: Ended) {
-    this.attempt.observer?.tried(exit)
-  }
-
-  onward(exit: Ended) {
+  protected override onward(exit: Ended) {
     const { attempt, bounds } = this
     const left = this.tell(exit)
     if (left !== undefined) return bounded(bounds, () => retrying(attempt, Effect.andThen(left, exit)))
@@ -150,8 +159,7 @@ class First implements Course {
     bounds.ended(exit)
     return exit
   }
-
-  abandoned(exit: Ended) {
+  protected override abandoned(exit: Ended) {
     this.bounds.ended(exit._tag === "Failure" && Cause.hasInterrupts(exit.cause) ? exit : Exit.interrupt())
   }
 }
@@ -166,7 +174,7 @@ export const attemptsIn = (context: Context.Context<never>, attempt: Attempt, bo
     step.dependency === undefined ? passing : root.breakers.unhindered?.(step.dependency, protection(attempt))
   return tell === undefined
     ? bounded(bounds, () => retrying(attempt, once(attempt, context)))
-    : timed(attempt, context, new First(attempt, bounds, tell))
+    : new First(attempt, context, bounds, tell).running
 }
 
 export const attempts = (attempt: Attempt): Erased =>

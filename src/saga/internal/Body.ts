@@ -7,7 +7,7 @@ import type { Frame, Root } from "./Frame.ts"
 import { whenIdle } from "./Idle.ts"
 import type { SagaDefinition } from "./Request.ts"
 import { Running } from "./Running.ts"
-import { stoppable } from "./Stoppable.ts"
+import { Stoppable } from "./Stoppable.ts"
 
 /**
  * Everything that `run` began has ended when this does; uninterruptible but for `restore`. `context` is what `run` and
@@ -22,15 +22,7 @@ export const runBody = (
   restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 ): Effect.Effect<Exit.Exit<unknown, unknown>> => {
   const { root } = frame
-  const body = Effect.suspend(() => saga.run(payload))
-  const contending = stoppable(body, Context.add(context, Running, frame), (stop) => {
-    const ignore = lease.exclusive ? whenLost(lease, context, stop) : undefined
-    const lift = limited(saga, root, stop)
-    return () => {
-      ignore?.()
-      lift?.()
-    }
-  })
+  const contending = new Contending(saga, payload, frame, lease, context).running
   const over = (exit: Exit.Exit<unknown, unknown>) => {
     if (exit._tag === "Failure" || root.aborted !== undefined) {
       for (const fiber of root.running.values()) fiber.interruptUnsafe()
@@ -49,13 +41,39 @@ export const runBody = (
   })
 }
 
-/** Its own time limit, if it has one, which counts before its point of no return. */
-const limited = (saga: SagaDefinition, root: Root, stop: (end: Exit.Exit<never, unknown>) => void) => {
-  const limit = saga.timeout
-  if (limit === undefined) return undefined
-  return root.deadlines(Duration.toMillis(limit), () => {
-    if (!root.pivoted) stop(Exit.fail(new SagaTimeout({ saga: saga.name, after: limit })))
-  })
+class Contending extends Stoppable {
+  private readonly saga: SagaDefinition
+  private readonly root: Root
+  private readonly lease: Lease
+  private readonly outer: Context.Context<never>
+  private ignore: (() => void) | undefined = undefined
+  private lift: (() => void) | undefined = undefined
+
+  constructor(saga: SagaDefinition, payload: unknown, frame: Frame, lease: Lease, outer: Context.Context<never>) {
+    super(
+      Effect.suspend(() => saga.run(payload)),
+      Context.add(outer, Running, frame)
+    )
+    this.saga = saga
+    this.root = frame.root
+    this.lease = lease
+    this.outer = outer
+  }
+
+  protected override watch() {
+    const { lease, outer, root, saga } = this
+    if (lease.exclusive) this.ignore = whenLost(lease, outer, (end) => this.stop(end))
+    const limit = saga.timeout
+    // Its own time limit counts before its point of no return.
+    if (limit === undefined) return
+    this.lift = root.deadlines(Duration.toMillis(limit), () => {
+      if (!root.pivoted) this.stop(Exit.fail(new SagaTimeout({ saga: saga.name, after: limit })))
+    })
+  }
+  protected override unwatch() {
+    this.ignore?.()
+    this.lift?.()
+  }
 }
 
 /** Tells once, until what it gives back is called. */

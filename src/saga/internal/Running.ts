@@ -70,17 +70,9 @@ const callUndoable = (
   const begun = begin(frame, definition, input)
   if (Effect.isEffect(begun)) return begun
   const call = new Calling(frame, fiber, definition, input, begun)
-  const attempt = (kind: "prepare" | "execute", effect: Erased): Attempt => ({
+  const executing = attemptOf(
     root,
-    step: definition,
-    call: call.number,
-    kind,
-    limit: definition.timeout ?? root.settings.stepTimeout,
-    retry: definition.retry ?? root.settings.stepRetry,
-    effect,
-    observer: kind === "execute" ? call : undefined
-  })
-  const executing = attempt(
+    call,
     "execute",
     Effect.suspend(() => definition.execute(input, call.before))
   )
@@ -98,7 +90,9 @@ const callUndoable = (
       : prepared(
           call,
           root,
-          attempt(
+          attemptOf(
+            root,
+            call,
             "prepare",
             Effect.suspend(() => prepare(input))
           ),
@@ -106,6 +100,17 @@ const callUndoable = (
         )
   return bounded(call, () => spannedCall(whole, fiber, root, "step", call))
 }
+
+const attemptOf = (root: Root, call: Calling, kind: "prepare" | "execute", effect: Erased): Attempt => ({
+  root,
+  step: call.definition,
+  call: call.number,
+  kind,
+  limit: call.definition.timeout ?? root.settings.stepTimeout,
+  retry: call.definition.retry ?? root.settings.stepRetry,
+  effect,
+  observer: kind === "execute" ? call : undefined
+})
 
 /** What it reads must not be what an unfinished saga left: that one is settled before. */
 const prepared = (call: Call, root: Root, reading: Attempt, execute: Erased): Erased => {

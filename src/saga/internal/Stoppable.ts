@@ -2,62 +2,84 @@
 import { type Context, Effect, Exit, Fiber } from "effect"
 import type { Erased } from "./Definition.ts"
 
-type Ended = Exit.Exit<unknown, unknown>
+export type Ended = Exit.Exit<unknown, unknown>
 
 /**
- * What goes on around it, without an effect for each. If it starts, `tried` and then one of the last two are called, once
- * and whatever happens.
+ * What it runs, in which context, and what goes on around it, without an effect for each: one object for all, since there
+ * is one for each step of each saga. If it starts, `tried` and then one of the last two are called, once and whatever
+ * happens.
  */
-export interface Course {
+export abstract class Stoppable {
+  private readonly body: Erased
+  private readonly context: Context.Context<never>
+  private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  private end: Exit.Exit<never, unknown> | undefined = undefined
+  private isAbandoned = false
+
+  constructor(body: Erased, context: Context.Context<never>) {
+    this.body = body
+    this.context = context
+  }
+
   /** In the turn in which it starts: whether it may. */
-  readonly begin?: () => boolean
+  protected begin(): boolean {
+    return true
+  }
+  /** What does not end at once is watched: this may call `stop`, until `unwatch` is called. */
+  protected watch(): void {}
+  protected unwatch(): void {}
   /** It has ended, with this. */
-  readonly tried?: (exit: Ended) => void
+  protected tried(_exit: Ended): void {}
   /** What is to be gone on with. */
-  readonly onward: (exit: Ended) => Erased
+  protected onward(exit: Ended): Erased {
+    return exit
+  }
   /** Whoever waited was interrupted. */
-  readonly abandoned?: (exit: Ended) => void
-}
+  protected abandoned(_exit: Ended): void {}
 
-const plain: Course = { onward: (exit) => exit }
+  /** It ends with this then, and has ended when whoever waits goes on. */
+  stop(end: Exit.Exit<never, unknown>): void {
+    this.end ??= end
+    this.fiber?.interruptUnsafe()
+  }
 
-/**
- * Runs the effect with that context. Only what does not end at once is watched: `watch` is given how to stop it and with
- * what that ends then, and gives back how to stop watching. Whatever stops it, it has ended when this does.
- */
-export const stoppable = (
-  effect: Erased,
-  context: Context.Context<never>,
-  watch: (stop: (end: Exit.Exit<never, unknown>) => void) => () => void,
-  course: Course = plain
-): Erased =>
-  Effect.callback<unknown, unknown>((resume) => {
-    if (course.begin?.() === false) return resume(Effect.interrupt)
-    const fiber = Effect.runForkWith(context)(effect)
-    const ended = fiber.pollUnsafe()
-    if (ended !== undefined) {
-      course.tried?.(ended)
-      const next = course.onward(ended)
-      if (Exit.isExit(next)) return resume(next)
-      // In this turn the fiber might yield before it comes to what is next, and be interrupted in between.
-      queueMicrotask(() => resume(next))
-      return Effect.sync(() => course.abandoned?.(ended))
+  /** Runs it: once. */
+  get running(): Erased {
+    return Effect.callback((resume) => this.start(resume))
+  }
+
+  private start(resume: (next: Erased) => void): Effect.Effect<unknown> | undefined {
+    if (!this.begin()) {
+      resume(Effect.interrupt)
+      return undefined
     }
-    let isAbandoned = false
-    let stopped: Exit.Exit<never, unknown> | undefined
-    const ignore = watch((end) => {
-      stopped ??= end
-      fiber.interruptUnsafe()
-    })
+    const fiber = Effect.runForkWith(this.context)(this.body)
+    const ended = fiber.pollUnsafe()
+    if (ended !== undefined) return this.endedAtOnce(ended, resume)
+    this.fiber = fiber
+    this.watch()
     fiber.addObserver((exit) => {
-      ignore()
-      const end = stopped ?? exit
-      course.tried?.(end)
-      if (isAbandoned) course.abandoned?.(end)
-      else resume(course.onward(end))
+      this.unwatch()
+      const end = this.end ?? exit
+      this.tried(end)
+      if (this.isAbandoned) this.abandoned(end)
+      else resume(this.onward(end))
     })
     return Effect.suspend(() => {
-      isAbandoned = true
+      this.isAbandoned = true
       return Fiber.interrupt(fiber)
     })
-  })
+  }
+
+  private endedAtOnce(exit: Ended, resume: (next: Erased) => void): Effect.Effect<unknown> | undefined {
+    this.tried(exit)
+    const next = this.onward(exit)
+    if (Exit.isExit(next)) {
+      resume(next)
+      return undefined
+    }
+    // In this turn the fiber might yield before it comes to what is next, and be interrupted in between.
+    queueMicrotask(() => resume(next))
+    return Effect.sync(() => this.abandoned(exit))
+  }
+}
