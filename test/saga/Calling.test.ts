@@ -1,6 +1,7 @@
 /** A call between the moments: its fiber yields, is interrupted, or its breaker has news while it runs. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Scheduler, Schema } from "effect"
+import { TestClock } from "effect/testing"
 import { CircuitBreakers, Saga, SagaMemory, Step } from "effect-saga"
 
 class Down extends Schema.TaggedError<Down>()("Down", {}) {}
@@ -94,6 +95,42 @@ describe("a call of a step", () => {
       }
       const [statistics] = yield* breakers.statistics
       assert.deepStrictEqual([statistics?.state._tag, statistics?.failures], ["Open", 5])
+    }).pipe(Effect.provide(own))
+  )
+
+  it.effect("is timed anew each time when a breaker of somebody else's runs it twice", () =>
+    Effect.gen(function* () {
+      const breakers = yield* CircuitBreakers
+      const twice = CircuitBreakers.of({
+        ...breakers,
+        unhindered: () => undefined,
+        protect: () => (effect) => Effect.catch(effect, () => effect)
+      })
+      let tried = 0
+      const write = Step.make("write", {
+        input: Schema.String,
+        error: Down,
+        dependency: "postgres",
+        isTransient: () => false,
+        timeout: "1 second",
+        execute: () =>
+          Effect.suspend(() =>
+            tried++ === 0 ? Effect.never : Effect.andThen(Effect.sleep("10 millis"), Effect.succeed(undefined))
+          ),
+        compensate: () => Effect.void
+      })
+      const saga = Saga.make("Twice", {
+        payload: Schema.String,
+        error: Down,
+        resource: (id) => id,
+        steps: [write],
+        run: (id) => write(id)
+      })
+      const fiber = yield* Effect.forkChild(Effect.provideService(saga.execute("1"), CircuitBreakers, twice))
+      yield* TestClock.adjust("1 second")
+      yield* TestClock.adjust("10 millis")
+      yield* Fiber.join(fiber)
+      assert.strictEqual(tried, 2)
     }).pipe(Effect.provide(own))
   )
 })

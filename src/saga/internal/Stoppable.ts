@@ -43,7 +43,7 @@ export abstract class Stoppable {
     this.fiber?.interruptUnsafe()
   }
 
-  /** Runs it: once. */
+  /** Runs it; again only when it has ended, as a breaker of somebody else's may. */
   get running(): Erased {
     return Effect.callback((resume) => this.start(resume))
   }
@@ -57,6 +57,8 @@ export abstract class Stoppable {
     const ended = fiber.pollUnsafe()
     if (ended !== undefined) return this.endedAtOnce(ended, resume)
     this.fiber = fiber
+    this.end = undefined
+    this.isAbandoned = false
     this.watch()
     fiber.addObserver((exit) => {
       this.unwatch()
