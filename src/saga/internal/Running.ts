@@ -2,7 +2,7 @@
 import { Cause, Context, Effect, type Fiber, Option } from "effect"
 import { StepTimeout } from "../../schema/SagaError.ts"
 import { isTraced } from "../../services/Traced.ts"
-import { type Attempt, attempts, attemptsIn, bounded } from "./Attempts.ts"
+import { type Attempt, attempts, attemptsIn, bounded, type Observer } from "./Attempts.ts"
 import { type Begun, Calling } from "./Calling.ts"
 import type { Definition, Erased, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
 import {
@@ -72,9 +72,11 @@ const callUndoable = (
   const call = new Calling(frame, fiber, definition, input, begun)
   const executing = attemptOf(
     root,
-    call,
+    definition,
+    call.number,
     "execute",
-    Effect.suspend(() => definition.execute(input, call.before))
+    Effect.suspend(() => definition.execute(input, call.before)),
+    call
   )
   const prepare = begun.again ? undefined : definition.prepare
   const isPlain = prepare === undefined && !isTraced(fiber.context)
@@ -92,7 +94,8 @@ const callUndoable = (
           root,
           attemptOf(
             root,
-            call,
+            definition,
+            call.number,
             "prepare",
             Effect.suspend(() => prepare(input))
           ),
@@ -101,15 +104,22 @@ const callUndoable = (
   return bounded(call, () => spannedCall(whole, fiber, root, "step", call))
 }
 
-const attemptOf = (root: Root, call: Calling, kind: "prepare" | "execute", effect: Erased): Attempt => ({
+const attemptOf = (
+  root: Root,
+  step: UndoableStep | RetriableStep,
+  call: number,
+  kind: "prepare" | "execute",
+  effect: Erased,
+  observer?: Observer
+): Attempt => ({
   root,
-  step: call.definition,
-  call: call.number,
+  step,
+  call,
   kind,
-  limit: call.definition.timeout ?? root.settings.stepTimeout,
-  retry: call.definition.retry ?? root.settings.stepRetry,
+  limit: step.timeout ?? root.settings.stepTimeout,
+  retry: step.retry ?? root.settings.stepRetry,
   effect,
-  observer: kind === "execute" ? call : undefined
+  observer
 })
 
 /** What it reads must not be what an unfinished saga left: that one is settled before. */
@@ -138,16 +148,8 @@ const callRetriable = (
     root.retriables.push(call)
     const attempted = Effect.suspend(() => {
       root.pivoted = true
-      return attempts({
-        root,
-        step,
-        call: number,
-        kind: "execute",
-        limit: step.timeout ?? root.settings.stepTimeout,
-        retry: step.retry ?? root.settings.stepRetry,
-        effect: Effect.suspend(() => step.execute(input)),
-        observer: undefined
-      })
+      const execute = Effect.suspend(() => step.execute(input))
+      return attempts(attemptOf(root, step, number, "execute", execute))
     })
     const start = Effect.andThen(
       whenIdle(root),
