@@ -3,6 +3,7 @@ import { assert, it } from "@effect/vitest"
 import * as Six from "ioredis-6"
 import { vi } from "vitest"
 import "./Clients.test.ts"
+import "./Gathering.test.ts"
 import "./SagaGuardRedis.test.ts"
 import "./SagaGuardRedisFaults.test.ts"
 
