@@ -3,7 +3,7 @@
  * settled first.
  */
 import { Cause, Context, Effect, Exit, type Scope } from "effect"
-import type { JournalRecord } from "../../schema/Journal.ts"
+import type { Journal, JournalRecord } from "../../schema/Journal.ts"
 import type { JournalError } from "../../schema/JournalError.ts"
 import { LockError, ResourceUnsettled } from "../../schema/LockError.ts"
 import { DistributedLock } from "../../services/DistributedLock.ts"
@@ -43,7 +43,7 @@ export const runAdmitted = <A>(entry: Entry<A>): Effect.Effect<A, unknown, Servi
   const journal = Context.get(context, SagaJournal)
   const { lease } = admission
   const opening: Unopened["open"] = (records) =>
-    Effect.map(Effect.provideContext(open(entry, journal, records), context), (opened) => {
+    Effect.map(open(entry, journal, records), (opened) => {
       root.fence = opened.fence
       return opened
     })
@@ -125,38 +125,55 @@ const openAtEnd = Effect.fnUntraced(function* (
   return yield* Exit.isFailure(exit) && root.aborted === undefined ? Effect.failCause(exit.cause) : Effect.fail(problem)
 })
 
-/** With a fence above all that settling what stood in the way has used. */
-const open = Effect.fnUntraced(function* (
-  { admission, request, saga: own }: Entry<unknown>,
+/** The admitted saga's journal, under this fence. */
+const opened = ({ request, saga }: Admitted, fence: number) => {
+  const { derived, encoded: payload, fingerprint, key, resources, sagaId } = request
+  return { sagaId, saga: saga.name, version: saga.version, resources, fence, key, derived, fingerprint, payload }
+}
+
+interface Opened {
+  readonly fence: number
+  /** Whether the records went with it. */
+  readonly written: boolean
+}
+
+/** Mostly nothing is in its way: then no context is made for settling that. */
+const open = (
+  entry: Entry<unknown>,
   journal: SagaJournal,
   records: ReadonlyArray<JournalRecord>
-): Effect.fn.Return<{ readonly fence: number; readonly written: boolean }, LockError | JournalError, Services> {
+): Effect.Effect<Opened, LockError | JournalError> => {
+  const { fence } = entry.admission.lease
+  return Effect.flatMap(journal.open(opened(entry, fence), records), (inTheWay) =>
+    inTheWay.length === 0
+      ? Effect.succeed({ fence, written: true })
+      : Effect.provideContext(openAfter(entry, journal, inTheWay), entry.context)
+  )
+}
+
+/** Settles what stands in the way; opened with a fence above all that this has used. */
+const openAfter = Effect.fnUntraced(function* (
+  entry: Entry<unknown>,
+  journal: SagaJournal,
+  first: ReadonlyArray<Journal>
+): Effect.fn.Return<Opened, LockError | JournalError, Services> {
+  const { admission, request, saga: own } = entry
   const { lease } = admission
-  let fence = lease.fence
-  const { derived, encoded: payload, fingerprint, key, resources, saga, sagaId } = request
+  let inTheWay = first
   for (let round = 1; ; round++) {
-    const opened = {
-      sagaId,
-      saga,
-      version: own.version,
-      resources,
-      fence,
-      key,
-      derived,
-      fingerprint,
-      payload
-    }
-    const inTheWay = yield* journal.open(opened, round === 1 ? records : [])
-    if (inTheWay.length === 0) return { fence, written: round === 1 }
     for (const other of inTheWay) {
       const settled = yield* settle(journal, other, findKnown(journal, [own], other.saga, other.version), lease)
       if (settled._tag === "Passed" && round < 3) break
       // Older ones would be undone out of order.
       if (settled._tag === "Stuck" || settled._tag === "Passed") {
         const sagaIds = inTheWay.map((one) => one.sagaId)
-        return yield* new LockError({ reason: new ResourceUnsettled({ resource: resources.join(", "), sagaIds }) })
+        return yield* new LockError({
+          reason: new ResourceUnsettled({ resource: request.resources.join(", "), sagaIds })
+        })
       }
     }
-    fence = yield* advance(lease, 0)
+    const fence = yield* advance(lease, 0)
+    inTheWay = yield* journal.open(opened(entry, fence))
+    if (inTheWay.length === 0) return { fence, written: false }
   }
 })
