@@ -11,7 +11,7 @@ import { IdempotencyError, InvalidKey } from "./IdempotencyError.ts"
  */
 export const canonicalForm = (encoded: unknown): (() => string) | IdempotencyError => {
   try {
-    const looking = { depth: 0, room: ROOM }
+    const looking = { depth: 0, room: ROOM, isWhole: true }
     const sorted = inOrder(encoded, looking)
     if (sorted !== unusual && looking.room >= 0) return () => JSON.stringify(sorted)
     // What may be more than one text of the engine fails here, and not when it is asked for.
@@ -21,6 +21,16 @@ export const canonicalForm = (encoded: unknown): (() => string) | IdempotencyErr
     const problem = `the payload has no canonical JSON form: ${cause instanceof Error ? cause.message : String(cause)}`
     return new IdempotencyError({ reason: new InvalidKey({ problem }) })
   }
+}
+
+/**
+ * A copy of what is plain JSON and nothing else, with its members in order, so that its text is its canonical form;
+ * undefined for any other value, such as one with an undefined member.
+ */
+export const plainCopy = (value: unknown): { readonly json: unknown } | undefined => {
+  const looking = { depth: 0, room: ROOM, isWhole: true }
+  const json = inOrder(value, looking)
+  return json !== unusual && looking.room >= 0 && looking.isWhole ? { json } : undefined
 }
 
 const unusual = Symbol("unusual")
@@ -34,6 +44,8 @@ const DIGITS = 32
 interface Looking {
   depth: number
   room: number
+  /** Nothing was left out. */
+  isWhole: boolean
 }
 /** Members that an object would list elsewhere than where they were put, or not as its own. */
 const isMoved = (key: string) => key === "__proto__" || (key >= "0" && key < ":")
@@ -93,7 +105,10 @@ const membersInOrder = (members: Readonly<Record<string, unknown>>, looking: Loo
   // By UTF-16 units, as JCS asks.
   for (const key of Object.keys(members).sort()) {
     const member = members[key]
-    if (member === undefined) continue
+    if (member === undefined) {
+      looking.isWhole = false
+      continue
+    }
     looking.room -= key.length
     const one = inOrder(member, looking)
     if (one === unusual || isMoved(key) || !key.isWellFormed()) return unusual

@@ -1,5 +1,5 @@
 /** Values of steps and sagas as JSON: what journals, dead letters and records are made of. */
-import { Exit, Schema } from "effect"
+import { Exit, Schema, SchemaAST } from "effect"
 import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
 import { StepTimeout } from "../../schema/SagaError.ts"
 import { erase } from "./Definition.ts"
@@ -16,6 +16,9 @@ export const jsonCodec = (schema: Schema.Constraint): JsonCodec => {
   codecs.set(schema, codec)
   return codec
 }
+
+/** Whether it leaves values as they are, but for members that it does not tell of. */
+export const isVerbatim = ({ ast }: JsonCodec): boolean => SchemaAST.toEncoded(ast) === ast
 
 type Coding = (value: unknown) => Exit.Exit<unknown, Schema.SchemaError>
 

@@ -26,18 +26,22 @@ export const execute = <A>(
     const traced = (whole: Effect.Effect<A, unknown, Services>, { resources }: Wanted | Keyed) =>
       spanned(whole, outer, `saga ${saga.name}`, () => ({ saga: saga.name, resource: resources.join(",") }))
     const keyed = callersKey === undefined ? undefined : new Keyed(saga, payload, callersKey, outer)
-    const recalled = keyed && Context.get(outer, SagaGuard).recall?.(keyed, outer, () => keyed.readAhead())
+    const recalled = keyed && Context.get(outer, SagaGuard).recall?.(keyed, outer, () => void keyed.fingerprint)
     if (keyed === undefined || recalled === undefined) {
       const wanted = keyed?.wanted ?? wantedOf(saga, payload, undefined, outer)
       return wanted instanceof Wanted ? traced(anew(wanted), wanted) : Effect.fail(wanted)
     }
     const replaying = Effect.matchEffect(recalled, {
-      // A payload that is none is told of, whatever is recorded.
-      onFailure: (error) => Effect.fail(keyed.wanted instanceof Wanted ? error : keyed.wanted),
-      onSuccess: (recorded) => {
-        const { wanted } = keyed
+      onFailure: (error) => {
+        const { fingerprint, wanted } = keyed
+        // A payload that is none is told of, whatever is recorded.
         if (!(wanted instanceof Wanted)) return Effect.fail(wanted)
-        return recorded === undefined ? anew(wanted) : replay(saga, wanted, recorded.result, as)
+        return wanted.fingerprint === fingerprint ? Effect.fail(error) : anew(wanted)
+      },
+      onSuccess: (recorded) => {
+        if (recorded !== undefined) return replay(saga, keyed, recorded.result, as)
+        const { wanted } = keyed
+        return wanted instanceof Wanted ? anew(wanted) : Effect.fail(wanted)
       }
     })
     return isTraced(outer) ? traced(replaying, keyed) : replaying
@@ -138,7 +142,7 @@ const replayed = <A, R>(
 /** `anew`: a derived key speaks of a state, which is simply written again when its record cannot be read. */
 const replay = <A, R = never>(
   saga: SagaDefinition,
-  { derived, key }: Wanted,
+  { derived, key }: Pick<Wanted, "derived" | "key">,
   result: string,
   as: (receipt: Receipt<unknown>) => A,
   anew?: () => Effect.Effect<A, unknown, R>

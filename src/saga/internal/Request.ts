@@ -1,13 +1,13 @@
 /** What identifies one request: its key, its fingerprint, its resources; and the text of its recorded result. */
 import { Context, type Duration, Exit } from "effect"
-import { canonicalForm } from "../../schema/CanonicalJson.ts"
+import { canonicalForm, plainCopy } from "../../schema/CanonicalJson.ts"
 import { sha256 } from "../../schema/Digest.ts"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { InvalidPayload } from "../../schema/SagaError.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
-import { decoderOf, encoderOf, type JsonCodec, problemOf } from "./Codec.ts"
+import { decoderOf, encoderOf, isVerbatim, type JsonCodec, problemOf } from "./Codec.ts"
 import type { Definition, Erased } from "./Definition.ts"
 
 /** A saga with its types erased. */
@@ -92,29 +92,32 @@ export class Request extends Wanted implements IdempotencyRequest {
 
 export type Refusal = InvalidPayload | IdempotencyError
 
-/** What is wanted by a caller's key, worked out when it is first read: until then only its record can be asked for. */
+/**
+ * What is wanted by a caller's key, worked out when it is first read: until then only its record can be asked for. A record
+ * is told by the fingerprint, and that of plain JSON which its schema leaves as it is needs no encoding.
+ */
 export class Keyed implements Omit<IdempotencyRequest, "sagaId"> {
   readonly saga: string
   readonly key: string
   readonly derived = false
-  private readonly workOut: () => Wanted | Refusal
+  private readonly definition: SagaDefinition
+  private readonly context: Context.Context<never>
+  /** Once the fingerprint is known, it is of this, whatever becomes of what was given. */
+  private payload: unknown
   private known: Wanted | Refusal | undefined = undefined
+  private print: string | undefined = undefined
 
   constructor(saga: SagaDefinition, payload: unknown, key: string, context: Context.Context<never>) {
     this.saga = saga.name
     this.key = key
-    this.workOut = () => wantedOf(saga, payload, key, context)
+    this.definition = saga
+    this.context = context
+    this.payload = payload
   }
 
-  get wanted() {
-    this.known ??= this.workOut()
+  get wanted(): Wanted | Refusal {
+    this.known ??= wantedOf(this.definition, this.payload, this.key, this.context)
     return this.known
-  }
-
-  /** To be called in the turn in which a store is asked. */
-  readAhead(): void {
-    const { wanted } = this
-    if (wanted instanceof Wanted) wanted.readAhead()
   }
 
   get resources(): ReadonlyArray<string> {
@@ -122,7 +125,18 @@ export class Keyed implements Omit<IdempotencyRequest, "sagaId"> {
     return wanted instanceof Wanted ? wanted.resources : []
   }
 
+  /** Not that of `wanted` where the payload has members that its schema does not tell of. */
   get fingerprint(): string {
+    this.print ??= this.workOut()
+    return this.print
+  }
+
+  private workOut(): string {
+    const copy = isVerbatim(this.definition.payload) ? plainCopy(this.payload) : undefined
+    if (copy !== undefined) {
+      this.payload = copy.json
+      return sha256(JSON.stringify(copy.json))
+    }
     const { wanted } = this
     return wanted instanceof Wanted ? wanted.fingerprint : ""
   }
