@@ -94,7 +94,8 @@ export class SagaGuard extends Context.Service<
     /**
      * Reads what is recorded, where that is likely: this process has seen a record of it. Without a saga's id, since
      * nothing is admitted; in the context of whoever asks. Undefined: `enter` tells. `meanwhile` is called in the turn in
-     * which the store is asked, for what can be worked out until it answers: the fingerprint is not read before.
+     * which the store is asked, for what can be worked out until it answers: the fingerprint is not read before. It is that
+     * of the payload as it was given, where that is likely the encoded one too: whoever asks makes sure of a `KeyReused`.
      */
     readonly recall?: (
       wanted: Omit<IdempotencyRequest, "sagaId">,
