@@ -45,6 +45,12 @@ describe("the text of a journal", () => {
     assert.deepStrictEqual(recordsOf(texts, payload), written)
   })
 
+  it("tells an empty place in a list from what the payload has there", () => {
+    const [empty, has] = [[1], kept("1", [1, 2])]
+    empty.length = 2
+    assert.deepStrictEqual(recordsOf([recordsText([begun(0, empty)], has).text], [1, 2]), [begun(0, [1, null])])
+  })
+
   it("bears what JSON cannot say", () => {
     const cycle: { self?: unknown } = {}
     cycle.self = cycle

@@ -43,12 +43,19 @@ const isPlain = (value: object): value is Readonly<Record<string, unknown>> =>
 const isCopy = (a: unknown, b: unknown, depth = 0): boolean => {
   if (typeof a !== "object" || a === null || typeof b !== "object" || b === null) return a === b
   if (a === b || depth === DEEPEST) return false
-  if (Array.isArray(a)) {
-    return Array.isArray(b) && a.length === b.length && a.every((one, i) => isCopy(one, b[i], depth + 1))
-  }
+  if (Array.isArray(a)) return Array.isArray(b) && areCopies(a, b, depth + 1)
   if (!isPlain(a) || !isPlain(b) || "toJSON" in a) return false
   const [ofA, ofB] = [Object.keys(a), Object.keys(b)]
   return ofA.length === ofB.length && ofA.every((key, i) => key === ofB[i] && isCopy(a[key], b[key], depth + 1))
+}
+
+const areCopies = (a: ReadonlyArray<unknown>, b: ReadonlyArray<unknown>, depth: number): boolean => {
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) {
+    // A list's numbers become objects when they are handed on.
+    if (typeof a[i] === "number" ? a[i] !== b[i] : !isCopy(a[i], b[i], depth)) return false
+  }
+  return true
 }
 
 /** Shorter ones are not worth it, and of the others a few must do: they are held while the saga runs. */
