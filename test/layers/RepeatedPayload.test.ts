@@ -46,19 +46,19 @@ const said = <E, R>(execution: Effect.Effect<Saga.Receipt<void>, E, R>) =>
   })
 
 const at = "2026-01-02T03:04:05.678Z"
-const first = (id: string) => ({ id, text: at, list: [1, 2], deep: { a: [1], b: null } })
+const first = (id: string) => ({ id, text: at, list: [1, 0], deep: { a: [1], b: null } })
 /** How the repeat's payload differs, and what is said of it. */
 const repeats: ReadonlyArray<readonly [how: string, payload: (id: string) => unknown, said: string]> = [
   ["in nothing", first, "replayed"],
-  ["in the order of its members", (id) => ({ deep: { b: null, a: [1] }, list: [1, 2], text: at, id }), "replayed"],
+  ["in the order of its members", (id) => ({ deep: { b: null, a: [1] }, list: [1, 0], text: at, id }), "replayed"],
   ["in a member that its schema does not tell of", (id) => ({ ...first(id), more: 1 }), "replayed"],
   ["in a member that is there for nobody", (id) => ({ ...first(id), more: undefined }), "replayed"],
   ["in its prototype", (id) => Object.assign(Object.create(null), first(id)), "replayed"],
-  ["in a zero's sign, which JSON does not tell", (id) => ({ ...first(id), list: [1, 2, -0].slice(0, 2) }), "replayed"],
+  ["in a zero's sign, which JSON does not tell", (id) => ({ ...first(id), list: [1, -0] }), "replayed"],
   ["in a value", (id) => ({ ...first(id), text: "another" }), ANOTHER],
   ["in a value below", (id) => ({ ...first(id), deep: { a: [2], b: null } }), ANOTHER],
-  ["in the order of items", (id) => ({ ...first(id), list: [2, 1] }), ANOTHER],
-  ["in a member that is missing", (id) => ({ id, text: at, list: [1, 2] }), ANOTHER],
+  ["in the order of items", (id) => ({ ...first(id), list: [0, 1] }), ANOTHER],
+  ["in a member that is missing", (id) => ({ id, text: at, list: [1, 0] }), ANOTHER],
   ["in a date with the same text", (id) => ({ ...first(id), text: new Date(at) }), "InvalidPayload"],
   ["in a value with its own text", (id) => ({ ...first(id), text: { toJSON: () => at } }), "InvalidPayload"],
   ["in an undefined member", (id) => ({ id, text: at, deep: first(id).deep, list: undefined }), "InvalidPayload"],
