@@ -11,7 +11,7 @@ import { IdempotencyError, InvalidKey } from "./IdempotencyError.ts"
  */
 export const canonicalForm = (encoded: unknown): (() => string) | IdempotencyError => {
   try {
-    const looking = { depth: 0, room: ROOM, isWhole: true }
+    const looking = begin()
     const sorted = inOrder(encoded, looking)
     if (sorted !== unusual && looking.room >= 0) return () => JSON.stringify(sorted)
     // What may be more than one text of the engine fails here, and not when it is asked for.
@@ -28,7 +28,7 @@ export const canonicalForm = (encoded: unknown): (() => string) | IdempotencyErr
  * undefined for any other value, such as one with an undefined member.
  */
 export const plainCopy = (value: unknown): { readonly json: unknown } | undefined => {
-  const looking = { depth: 0, room: ROOM, isWhole: true }
+  const looking = begin()
   const json = inOrder(value, looking)
   return json !== unusual && looking.room >= 0 && looking.isWhole ? { json } : undefined
 }
@@ -47,6 +47,7 @@ interface Looking {
   /** Nothing was left out. */
   isWhole: boolean
 }
+const begin = (): Looking => ({ depth: 0, room: ROOM, isWhole: true })
 /** Members that an object would list elsewhere than where they were put, or not as its own. */
 const isMoved = (key: string) => key === "__proto__" || (key >= "0" && key < ":")
 

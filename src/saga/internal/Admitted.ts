@@ -3,7 +3,7 @@
  * settled first.
  */
 import { Cause, Context, Effect, Exit, type Scope } from "effect"
-import type { Journal, JournalRecord } from "../../schema/Journal.ts"
+import type { Journal, JournalRecord, NewJournal } from "../../schema/Journal.ts"
 import type { JournalError } from "../../schema/JournalError.ts"
 import { LockError, ResourceUnsettled } from "../../schema/LockError.ts"
 import { DistributedLock } from "../../services/DistributedLock.ts"
@@ -126,7 +126,7 @@ const openAtEnd = Effect.fnUntraced(function* (
 })
 
 /** The admitted saga's journal, under this fence. */
-const opened = ({ request, saga }: Admitted, fence: number) => {
+const journalOf = ({ request, saga }: Admitted, fence: number): NewJournal => {
   const { derived, encoded: payload, fingerprint, key, resources, sagaId } = request
   return { sagaId, saga: saga.name, version: saga.version, resources, fence, key, derived, fingerprint, payload }
 }
@@ -144,7 +144,7 @@ const open = (
   records: ReadonlyArray<JournalRecord>
 ): Effect.Effect<Opened, LockError | JournalError> => {
   const { fence } = entry.admission.lease
-  return Effect.flatMap(journal.open(opened(entry, fence), records), (inTheWay) =>
+  return Effect.flatMap(journal.open(journalOf(entry, fence), records), (inTheWay) =>
     inTheWay.length === 0
       ? Effect.succeed({ fence, written: true })
       : Effect.provideContext(openAfter(entry, journal, inTheWay), entry.context)
@@ -173,7 +173,7 @@ const openAfter = Effect.fnUntraced(function* (
       }
     }
     const fence = yield* advance(lease, 0)
-    inTheWay = yield* journal.open(opened(entry, fence))
+    inTheWay = yield* journal.open(journalOf(entry, fence))
     if (inTheWay.length === 0) return { fence, written: false }
   }
 })

@@ -36,6 +36,7 @@ export const execute = <A>(
         const { fingerprint, wanted } = keyed
         // A payload that is none is told of, whatever is recorded.
         if (!(wanted instanceof Wanted)) return Effect.fail(wanted)
+        // What is recorded may be the payload without the members that its schema leaves out.
         return wanted.fingerprint === fingerprint ? Effect.fail(error) : anew(wanted)
       },
       onSuccess: (recorded) => {
