@@ -13,7 +13,7 @@ import { recordText } from "./Records.ts"
 import { FIND, type Found } from "./RedisIdempotencyScripts.ts"
 import { CLOSE } from "./RedisJournalScripts.ts"
 import { endedKey, FENCE, RELEASED, tagIn } from "./RedisKeys.ts"
-import { AWAIT, FENCE_LIVES, IS_OF } from "./RedisLockScripts.ts"
+import { AWAIT, AWAITED, FENCE_LIVES, IS_OF } from "./RedisLockScripts.ts"
 import type { Entry } from "./SagaGuardEntry.ts"
 
 /** How long whoever lost the reply to its end may ask again; longer than any client tries. */
@@ -70,44 +70,50 @@ const enterScript = (LEASE: number, DERIVED: boolean, REPLAYS: boolean) =>
     },
     {
       numberOfKeys: ({ keys }) => 1 + keys.locks.length + 2 * keys.tails.length,
-      lua: `${constants({ LEASE, DERIVED, REPLAYS })}${REPLAYS ? FIND : LAST_ADMITTED}${IS_OF}${AWAIT}${OTHERS}
+      lua: `${constants({ LEASE, DERIVED, REPLAYS })}
 local own = math.floor((#KEYS - 1) / 3)
 local last = #KEYS - 2 * own
-if REPLAYS then
-  local found = find(last + own + 1, DERIVED, ARGV[3])
-  if found then return found end
-end
-local wait, taken = -1, {}
-for i = 2, last do
-  if redis.call('SET', KEYS[i], ARGV[1], 'NX', 'PX', LEASE) then
-    taken[#taken + 1] = KEYS[i]
-  else
-    local value = redis.call('GET', KEYS[i])
-    if is_of(value, ARGV[1]) then
-      redis.call('PEXPIRE', KEYS[i], LEASE)
+local least, marks = 0, {}
+if redis.call('EXISTS', unpack(KEYS)) == 0 then
+  for i = 2, last do redis.call('SET', KEYS[i], ARGV[1], 'PX', LEASE) end
+else
+  ${REPLAYS ? FIND : LAST_ADMITTED}${IS_OF}${AWAIT}${OTHERS}
+  if REPLAYS then
+    local found = find(last + own + 1, DERIVED, ARGV[3])
+    if found then return found end
+  end
+  local wait, taken = -1, {}
+  for i = 2, last do
+    if redis.call('SET', KEYS[i], ARGV[1], 'NX', 'PX', LEASE) then
+      taken[#taken + 1] = KEYS[i]
     else
-      wait = math.max(wait, await(KEYS[i], value, LEASE))
+      local value = redis.call('GET', KEYS[i])
+      if is_of(value, ARGV[1]) then
+        redis.call('PEXPIRE', KEYS[i], LEASE)
+      else
+        wait = math.max(wait, await(KEYS[i], value, LEASE))
+      end
     end
   end
-end
-if wait >= 0 then
-  if #taken > 0 then redis.call('DEL', unpack(taken)) end
-  return {'held', tostring(wait)}
+  if wait >= 0 then
+    if #taken > 0 then redis.call('DEL', unpack(taken)) end
+    return {'held', tostring(wait)}
+  end
+  local is = redis.call('MGET', unpack(KEYS, last + 1))
+  for i = 1, own do
+    local fence, ledger = is[i], is[own + i]
+    if fence then least = math.max(least, fence + 1) end
+    if ledger then least = math.max(least, (tonumber(last_admitted(ledger)) or -2) + 2) end
+    marks[i] = others(ledger, ARGV[2])
+  end
 end
 local time = redis.call('TIME')
-local drawn = time[1] * 1000000 + time[2]
-local is = redis.call('MGET', unpack(KEYS, last + 1))
-for i = 1, own do
-  local fence, ledger = is[i], is[own + i]
-  if fence then drawn = math.max(drawn, fence + 1) end
-  if ledger then drawn = math.max(drawn, (tonumber(last_admitted(ledger)) or -2) + 2) end
-end
-local fence = string.format('%.0f', drawn)
+local fence = string.format('%.0f', math.max(least, time[1] * 1000000 + time[2]))
 local answer, mark = {'admitted', fence}, fence .. '\\n' .. fence .. ARGV[2]
 for i = 1, own do
   local ledger = mark
-  if is[own + i] then
-    for _, other in ipairs(others(is[own + i], ARGV[2])) do
+  if marks[i] then
+    for _, other in ipairs(marks[i]) do
       answer[#answer + 1] = other
       ledger = ledger .. '\\n' .. other
     end
@@ -147,37 +153,45 @@ const leaveScript = (lives: Lives, TRACED: boolean, CLOSES: boolean) =>
       numberOfKeys: ({ keys }, _fence, _ending, closing) =>
         1 + keys.locks.length + keys.ledgers.length + (TRACED ? 1 : 0) + (closing?.keys.length ?? 0),
       lua: `${constants({ TRACED, CLOSES, RECORD_LIVES: lives.record, LEDGER_LIVES: ledgerLives(lives) })}
-${IS_OF}${OTHERS}${KEEP}${ANNOUNCE}${CLOSES ? CLOSE : ""}
-local function leave(last)
-  if TRACED then last = last - 1 end
-  local locks = last - 1 - math.floor((last - 1) / 2)
-  local is, ours = redis.call('MGET', unpack(KEYS, 2, last)), true
-  for i = locks + 1, #is do
-    ours = ours and is[i] and (is[i] == ARGV[2] or string.sub(is[i], 1, #ARGV[2] + 1) == ARGV[2] .. '\\n')
-  end
-  if ours then
-    for i = locks + 1, #is do
-      keep(KEYS[i + 1], ARGV[2], ARGV[4] and ARGV[4] ~= '' and others(is[i], ARGV[4]) or {}, LEDGER_LIVES)
-    end
-    if ARGV[3] ~= '' then redis.call('SET', KEYS[1], ARGV[3], 'PX', RECORD_LIVES) end
-    if TRACED then redis.call('SET', KEYS[last + 1], ARGV[2], 'PX', ${TRACE_LIVES}) end
-  elseif not TRACED or redis.call('GET', KEYS[last + 1]) ~= ARGV[2] then
-    if ARGV[3] == '' or redis.pcall('GET', KEYS[1]) ~= ARGV[3] then return 0 end
-  end
-  local freed, awaited = {}, false
-  for i = 1, locks do
-    if is_of(is[i], ARGV[1]) then
-      freed[#freed + 1] = KEYS[i + 1]
-      awaited = awaited or is[i] ~= ARGV[1]
-    end
-  end
-  if #freed > 0 then redis.call('DEL', unpack(freed)) end
-  if awaited then announce(freed, ARGV[3] ~= '' and KEYS[1]) end
-  return 1
+local last, left = #KEYS, 1
+if CLOSES then
+  ${CLOSES ? CLOSE : ""}
+  last, left = #KEYS - ARGV[5], 2
+  if not close(last + 1, #KEYS, 6) then return 0 end
 end
-if not CLOSES then return leave(#KEYS) end
-local last = #KEYS - ARGV[5]
-return close(last + 1, #KEYS, 6) and 1 + leave(last) or 0`
+if TRACED then last = last - 1 end
+local locks = last - 1 - math.floor((last - 1) / 2)
+local is, ours = redis.call('MGET', unpack(KEYS, 2, last)), true
+for i = locks + 1, #is do
+  ours = ours and is[i] and (is[i] == ARGV[2] or string.sub(is[i], 1, #ARGV[2] + 1) == ARGV[2] .. '\\n')
+end
+if ours then
+  local own = ARGV[4] and ARGV[4] ~= '' and ARGV[2] .. '\\n' .. ARGV[2] .. ARGV[4]
+  for i = locks + 1, #is do
+    if own and is[i] ~= own then
+      ${OTHERS}${KEEP}
+      keep(KEYS[i + 1], ARGV[2], others(is[i], ARGV[4]), LEDGER_LIVES)
+    else
+      redis.call('SET', KEYS[i + 1], ARGV[2], 'PX', LEDGER_LIVES)
+    end
+  end
+  if ARGV[3] ~= '' then redis.call('SET', KEYS[1], ARGV[3], 'PX', RECORD_LIVES) end
+  if TRACED then redis.call('SET', KEYS[last + 1], ARGV[2], 'PX', ${TRACE_LIVES}) end
+elseif not TRACED or redis.call('GET', KEYS[last + 1]) ~= ARGV[2] then
+  if ARGV[3] == '' or redis.pcall('GET', KEYS[1]) ~= ARGV[3] then return left - 1 end
+end
+local freed, awaited = {}, false
+for i = 1, locks do
+  local awaits = is[i] == ARGV[1] .. '${AWAITED}'
+  if awaits or is[i] == ARGV[1] then freed[#freed + 1] = KEYS[i + 1] end
+  awaited = awaited or awaits
+end
+if #freed > 0 then redis.call('DEL', unpack(freed)) end
+if awaited then
+  ${ANNOUNCE}
+  announce(freed, ARGV[3] ~= '' and KEYS[1])
+end
+return left`
     }
   ).withReturnType<0 | 1 | 2>()
 
