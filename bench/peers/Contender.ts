@@ -41,11 +41,14 @@ export interface Harness {
   readonly dir: string
 }
 
-const Rejection = Schema.Struct({ code: Schema.String, message: Schema.String })
-const isRejection = Schema.is(Rejection)
+const isRefusal = (cause: unknown) =>
+  cause instanceof Error && "code" in cause && typeof cause.code === "string" && cause.code.startsWith("23")
 
-const storeError = (cause: unknown) =>
-  StoreError.make({ refused: isRejection(cause) && cause.code.startsWith("23"), message: String(cause) })
+const storeError = (cause: unknown): typeof StoreError.Type => ({
+  _tag: "StoreError",
+  refused: isRefusal(cause),
+  message: String(cause)
+})
 
 /** Rows are owned by the saga that wrote them: its id stands in the harness's `op_key`. */
 const call = <A>(write: (doc: Doc, key: string) => Promise<A>, doc: Doc) =>

@@ -36,6 +36,11 @@ export interface Lease {
    * write of the same saga that lands late is refused. Fails with `LockLost` when another holds the lease.
    */
   readonly advance: (atLeast?: number) => Effect.Effect<number, LockError>
+  /**
+   * The same without asking, where a fence was set aside with the lease: once, and only while the lease is surely held.
+   * Undefined: `advance` tells.
+   */
+  readonly reserved?: ((atLeast: number) => number | undefined) | undefined
 }
 
 /** What may come instead of a lease while one waits for it, such as the result that it is wanted for. */

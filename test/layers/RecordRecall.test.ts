@@ -201,7 +201,7 @@ describe("what is known of records", () => {
         return [noted, { ...real, sendWhile }] as const
       }
       const one = request()
-      const real = yield* stored(new Map([["record", recordText(one, 1, result("a"))]]))
+      const real = yield* stored(new Map([["record", recordText(one, "1", result("a"))]]))
       for (const redis of asking(real)) {
         const { recall, seen } = makeRecordRecall(redis)
         seen(one, "record")
@@ -227,7 +227,7 @@ describe("what is known of records", () => {
   it.effect("is nothing of a derived key, of another saga's, or where nothing is to be repeated", () =>
     Effect.gen(function* () {
       const one = request()
-      const { recall, seen } = makeRecordRecall(yield* stored(new Map([["record", recordText(one, 1, result("a"))]])))
+      const { recall, seen } = makeRecordRecall(yield* stored(new Map([["record", recordText(one, "1", result("a"))]])))
       seen({ ...one, derived: true }, "record")
       assert.isUndefined(recall({ ...one, derived: true }, context, () => {}))
       assert.isUndefined(recall(one, context, () => {}))

@@ -42,7 +42,8 @@ export const lockLost = (lease: { readonly resources: ReadonlyArray<string>; rea
 export const leaseOf = (
   held: HeldLease,
   clock: Clock.Clock,
-  advance: (atLeast: number) => Effect.Effect<number | undefined, LockError>
+  advance: (atLeast: number) => Effect.Effect<number | undefined, LockError>,
+  reserved?: Lease["reserved"]
 ): Lease => {
   const onLost = (listener: (error: LockError) => void) => {
     if (held.loss === undefined) held.listeners.push(listener)
@@ -63,7 +64,8 @@ export const leaseOf = (
     advance: (atLeast = 0) =>
       Effect.flatMap(advance(atLeast), (fence) =>
         fence === undefined ? Effect.fail(lockLost(held)) : Effect.succeed(fence)
-      )
+      ),
+    reserved
   }
 }
 

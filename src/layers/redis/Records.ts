@@ -28,7 +28,7 @@ export interface Landed {
 }
 
 /** Empty for an ending that leaves no record. */
-export const recordText = ({ fingerprint, sagaId }: IdempotencyRequest, fence: number, ending: Ending): string => {
+export const recordText = ({ fingerprint, sagaId }: IdempotencyRequest, fence: string, ending: Ending): string => {
   if (ending._tag === "Nothing") return ""
   const head = `${fence}\n${fingerprint}\n${JSON.stringify(sagaId)}`
   return ending._tag === "Result" ? `${head}\n${ending.text}` : head

@@ -123,7 +123,7 @@ export const end = script(
     fence,
     markOf(request),
     flag(ending._tag !== "Nothing"),
-    part.record === undefined || request.replay === false ? "" : recordText(request, fence, ending),
+    part.record === undefined || request.replay === false ? "" : recordText(request, String(fence), ending),
     lives
   ],
   {

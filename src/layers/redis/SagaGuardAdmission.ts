@@ -31,8 +31,8 @@ export interface Admissions {
    */
   readonly admit: (
     entry: Entry,
-    /** In milliseconds: when it was asked for, and how long was waited for it. */
-    taken: { readonly fence: number; readonly asked: number; readonly waited: number },
+    /** Its fence as Redis writes it; in milliseconds when it was asked for, and how long was waited for it. */
+    taken: { readonly fence: string; readonly asked: number; readonly waited: number },
     abandoned: ReadonlyArray<OpenMark>,
     pass: () => void,
     left: (landed: Landed | undefined) => void
@@ -56,23 +56,21 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
       })
     )
 
-  /** The first is the one that was set aside at the admission: as long as the lease lives nobody else draws one. */
-  const advancing = (held: HeldLease, names: ReadonlyArray<string>) => {
+  /** The fence that was set aside at the admission: as long as the lease lives nobody else draws one. */
+  const reservedFor = (held: HeldLease) => {
     let reserved = held.fence + 1
-    return (atLeast: number) =>
-      Effect.suspend(() => {
-        const fence = reserved
-        reserved = 0
-        return fence >= Math.max(1, atLeast) && clock.currentTimeMillisUnsafe() < held.deadline
-          ? Effect.succeed(fence)
-          : Effect.mapError(node.advance(names, held.token, atLeast), lockStoreError)
-      })
+    return (atLeast: number) => {
+      const fence = reserved
+      reserved = 0
+      return fence >= Math.max(1, atLeast) && clock.currentTimeMillisUnsafe() < held.deadline ? fence : undefined
+    }
   }
 
   return {
     withdraw,
-    admit: (entry, { asked, fence, waited }, abandoned, pass, left) => {
+    admit: (entry, { asked, fence: drawn, waited }, abandoned, pass, left) => {
       const { names, request, token } = entry
+      const fence = Number(drawn)
       const held = keeper.hold({ resources: names, token, fence }, asked)
       let state: "running" | "ending" | "ended" = "running"
       const close = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
@@ -91,7 +89,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
         if (state !== "ended") {
           state = "ended"
           keeper.letGo(held)
-          left(recorded ? landing(request, fence, ending) : undefined)
+          left(recorded ? landing(request, drawn, ending) : undefined)
         }
         return recorded
       }
@@ -101,9 +99,17 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
           // The next in this process asks behind this end on the same connection: one round trip less between the two.
           queueMicrotask(pass)
         }
-        return questions.leave(entry, fence, ending, closing)
+        return questions.leave(entry, drawn, ending, closing)
       }
-      const lease = leaseOf(held, clock, advancing(held, names))
+      const reserved = reservedFor(held)
+      const advance = (atLeast: number) =>
+        Effect.suspend(() => {
+          const fence = reserved(atLeast)
+          return fence === undefined
+            ? Effect.mapError(node.advance(names, token, atLeast), lockStoreError)
+            : Effect.succeed(fence)
+        })
+      const lease = leaseOf(held, clock, advance, reserved)
       const commit = (ending: Ending) =>
         Effect.suspend(() => {
           const end = leaving(ending)
@@ -144,8 +150,8 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
 }
 
 /** What those in flight with it get. */
-const landing = ({ fingerprint, sagaId }: IdempotencyRequest, fence: number, ending: Ending): Landed => ({
-  fence: `${fence}`,
+const landing = ({ fingerprint, sagaId }: IdempotencyRequest, fence: string, ending: Ending): Landed => ({
+  fence,
   fingerprint,
   sagaId,
   text: ending._tag === "Result" ? ending.text : undefined

@@ -1,5 +1,6 @@
 /** A request as the fused guard asks Redis for it: whose locks it takes, and in which keys. */
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
+import { markOf } from "./Ledger.ts"
 import { LEDGER, LOCK, tagged, tagIn } from "./RedisKeys.ts"
 
 /** Those of one kind by name, in the order of the names. */
@@ -19,6 +20,7 @@ export class Entry {
   /** By which its locks are held: no two entries have the same. */
   readonly token: string
   private known: Keys | undefined
+  private left: string | undefined
 
   constructor(request: IdempotencyRequest, names: ReadonlyArray<string>, record: string, token: string) {
     this.request = request
@@ -30,6 +32,11 @@ export class Entry {
   get keys(): Keys {
     this.known ??= keysOf(this.names, this.request.resources)
     return this.known
+  }
+  /** What it leaves in the ledgers of its resources, without its fence. */
+  get mark(): string {
+    this.left ??= markOf(this.request)
+    return this.left
   }
   /** One for each hash tag that its keys have. */
   get tags(): ReadonlySet<string> {

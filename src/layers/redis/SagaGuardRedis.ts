@@ -166,7 +166,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const admit = (abandoned: ReadonlyArray<OpenMark>) => {
       if (waiter.isAboard) landings.leave(waiter)
       const waited = now - waiter.since
-      return admissions.admit(waiter, { fence: Number(fence), asked, waited }, abandoned, pass, (landed) => {
+      return admissions.admit(waiter, { fence, asked, waited }, abandoned, pass, (landed) => {
         if (landed !== undefined) learnt(waiter, landed)
         pass()
       })

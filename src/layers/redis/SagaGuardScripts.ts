@@ -8,7 +8,7 @@ import type { Effect } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
 import type { JournalClosing } from "../../services/SagaJournal.ts"
-import { KEEP, LAST_ADMITTED, markOf, OTHERS } from "./Ledger.ts"
+import { KEEP, LAST_ADMITTED, OTHERS } from "./Ledger.ts"
 import { recordText } from "./Records.ts"
 import { FIND, type Found } from "./RedisIdempotencyScripts.ts"
 import { CLOSE } from "./RedisJournalScripts.ts"
@@ -49,7 +49,7 @@ const constants = (values: Readonly<Record<string, boolean | number>>) =>
     .join("")
 
 type EnterParams = readonly [entry: Entry]
-type LeaveParams = readonly [entry: Entry, fence: number, ending: Ending, closing: JournalClosing | undefined]
+type LeaveParams = readonly [entry: Entry, fence: string, ending: Ending, closing: JournalClosing | undefined]
 
 /**
  * In: the record if it counts; else all the locks or none; and with them admission. Invariants, those of the lock and of
@@ -61,10 +61,10 @@ type LeaveParams = readonly [entry: Entry, fence: number, ending: Ending, closin
  */
 const enterScript = (LEASE: number, DERIVED: boolean, REPLAYS: boolean) =>
   Redis.script(
-    (...[{ keys, record, request, token }]: EnterParams) => {
+    (...[{ keys, mark, record, request, token }]: EnterParams) => {
       const given = [record, ...keys.locks]
       for (const tail of keys.tails) given.push(FENCE + tail)
-      given.push(...keys.ledgers, token, markOf(request))
+      given.push(...keys.ledgers, token, mark)
       if (request.unreadable !== undefined) given.push(request.unreadable)
       return given
     },
@@ -137,15 +137,15 @@ const isItsOwnTrace = (request: IdempotencyRequest, lives: number, ending: Endin
  */
 const leaveScript = (lives: Lives, TRACED: boolean, CLOSES: boolean) =>
   Redis.script(
-    (...[{ keys, record, request, token }, fence, ending, closing]: LeaveParams) => {
+    (...[entry, fence, ending, closing]: LeaveParams) => {
+      const { keys, record, request, token } = entry
       const given = [record, ...keys.locks, ...keys.ledgers]
       if (TRACED) given.push(endedKey(tagIn(keys.ledgers[0] ?? record), request.sagaId))
       if (closing !== undefined) given.push(...closing.keys)
-      given.push(token, String(fence))
+      given.push(token, fence)
       given.push(request.replay === false ? "" : recordText(request, fence, ending))
       // The mark of whoever leaves nothing is taken out; a success leaves none.
-      if (ending._tag === "Nothing" || closing !== undefined)
-        given.push(ending._tag === "Nothing" ? markOf(request) : "")
+      if (ending._tag === "Nothing" || closing !== undefined) given.push(ending._tag === "Nothing" ? entry.mark : "")
       if (closing !== undefined) given.push(String(closing.keys.length), ...closing.args)
       return given
     },
@@ -200,7 +200,7 @@ return left`
  * find: they may be those of a later admission of the same saga.
  */
 const withdrawScript = (lives: Lives) =>
-  Redis.script(({ keys, request, token }: Entry) => [...keys.locks, ...keys.ledgers, token, markOf(request)], {
+  Redis.script(({ keys, mark, token }: Entry) => [...keys.locks, ...keys.ledgers, token, mark], {
     numberOfKeys: ({ keys }) => keys.locks.length + keys.ledgers.length,
     lua: `${constants({ LEDGER_LIVES: ledgerLives(lives) })}${IS_OF}${OTHERS}${KEEP}${LAST_ADMITTED}${ANNOUNCE}
 local locks = #KEYS - math.floor(#KEYS / 2)
@@ -238,7 +238,7 @@ type Asked<A> = Effect.Effect<A, Redis.RedisError>
 /** What is asked of Redis, each in one round trip. */
 export interface Questions {
   readonly enter: (entry: Entry) => Asked<Answer>
-  readonly leave: (entry: Entry, fence: number, ending: Ending, closing?: JournalClosing) => Asked<0 | 1 | 2>
+  readonly leave: (entry: Entry, fence: string, ending: Ending, closing?: JournalClosing) => Asked<0 | 1 | 2>
   readonly withdraw: (entry: Entry) => Asked<1>
 }
 

@@ -164,7 +164,8 @@ class First extends Timed {
   }
 }
 
-const nobody: Bounds = { begin: () => true, ended: () => {} }
+/** Whom nothing has to be told. */
+export const nobody: Bounds = { begin: () => true, ended: () => {} }
 const passing: Told = () => undefined
 
 /** The attempts of one call, in this context; fails with the last attempt's own error. */

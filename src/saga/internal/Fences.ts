@@ -16,7 +16,7 @@ export const advance = (lease: Lease, atLeast: number): Effect.Effect<number, Lo
 
 /**
  * From the lease while it is ours; when it is lost or its store cannot be asked, from a lock taken anew and held until
- * the execution ends.
+ * the execution ends. To be called when it is to be drawn, and run once.
  */
 export const fenceSource = (
   lock: DistributedLock["Service"],
@@ -25,12 +25,15 @@ export const fenceSource = (
   scope: () => Scope.Scope
 ): Root["freshFence"] => {
   let lease = first
-  return (atLeast) =>
-    Effect.catch(advance(lease, atLeast), (error) => {
+  return (atLeast) => {
+    const reserved = lease.reserved?.(atLeast)
+    if (reserved !== undefined) return Effect.succeed(reserved)
+    return Effect.catch(advance(lease, atLeast), (error) => {
       if (lease !== first) return Effect.fail(error)
       return Effect.flatMap(Scope.provide(lock.acquire(...resources), scope()), (anew) => {
         lease = anew
         return anew.fence >= atLeast ? Effect.succeed(anew.fence) : anew.advance(atLeast)
       })
     })
+  }
 }

@@ -3,7 +3,8 @@
  * nothing: it becomes a dead letter.
  */
 import { Cause, Effect, Exit, Option } from "effect"
-import { attempts } from "./Attempts.ts"
+import { isTraced } from "../../services/Traced.ts"
+import { type Attempt, attempts, attemptsIn, nobody } from "./Attempts.ts"
 import type { Erased } from "./Definition.ts"
 import { type Call, type Failure, type Frame, isNested, type Root, refusedFloor, toUndo } from "./Frame.ts"
 import { park } from "./Park.ts"
@@ -19,7 +20,7 @@ export const undo = (frame: Frame, cause: Cause.Cause<unknown>): Effect.Effect<R
       if (toUndo(frame).length === 0) return Effect.succeed([])
       const root = frame.root
       const refused = Option.getOrUndefined(Option.map(Cause.findErrorOption(cause), refusedFloor))
-      return Effect.matchCauseEffect(root.freshFence(refused === undefined ? 0 : refused + 1), {
+      return Effect.matchCauseEffectEager(root.freshFence(refused === undefined ? 0 : refused + 1), {
         onSuccess: (fence) => {
           root.fence = fence
           return undoFrame(frame, cause)
@@ -51,7 +52,7 @@ const undoFrame = Effect.fnUntraced(function* (frame: Frame, cause: Cause.Cause<
 
 export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): Erased => {
   const step = call.definition
-  const compensate = attempts({
+  const compensating: Attempt = {
     root,
     step,
     call: call.number,
@@ -60,12 +61,17 @@ export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): E
     retry: root.settings.compensationRetry,
     effect: Effect.suspend(() => step.compensate(call.input, { before: call.before, output: call.output, cause })),
     observer: undefined
-  })
-  const settled = Effect.catch(compensate, (error): Erased => {
-    const floor = refusedFloor(error)
-    return floor === undefined ? Effect.fail(error) : aboveFloor(root, floor, compensate)
-  })
-  return Effect.withFiber((fiber) => spannedCall(settled, fiber, root, "compensation", call))
+  }
+  const settled = (first: Erased) =>
+    Effect.catch(first, (error): Erased => {
+      const floor = refusedFloor(error)
+      return floor === undefined ? Effect.fail(error) : aboveFloor(root, floor, attempts(compensating))
+    })
+  return Effect.withFiber((fiber) =>
+    isTraced(fiber.context)
+      ? spannedCall(settled(attempts(compensating)), fiber, root, "compensation", call)
+      : settled(attemptsIn(fiber.context, compensating, nobody))
+  )
 }
 
 /**
