@@ -40,15 +40,17 @@ export const open = script(
   {
     numberOfKeys: (saga) => 2 + saga.resources.length,
     lua: `${TIMES}
-if redis.call('EXISTS', KEYS[1]) == 1 then return {} end
-local others = {}
-for i = 3, #KEYS do
-  local other = redis.call('GET', KEYS[i])
-  if other and other ~= ARGV[1] and redis.call('EXISTS', 'dtx:journal:{' .. other .. '}') == 1 then
-    others[#others + 1] = other
+if redis.call('EXISTS', KEYS[1], unpack(KEYS, 3)) > 0 then
+  if redis.call('EXISTS', KEYS[1]) == 1 then return {} end
+  local others = {}
+  for i = 3, #KEYS do
+    local other = redis.call('GET', KEYS[i])
+    if other and other ~= ARGV[1] and redis.call('EXISTS', 'dtx:journal:{' .. other .. '}') == 1 then
+      others[#others + 1] = other
+    end
   end
+  if #others > 0 then return others end
 end
-if #others > 0 then return others end
 local time = redis.call('TIME')
 local at = millis(time)
 for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[1]) end
@@ -60,14 +62,14 @@ return {}`
   }
 ).withReturnType<ReadonlyArray<string>>()
 
-/** Only the owner of an unfinished journal writes it. Yields its parts. */
+/** The state of an unfinished journal of this owner, who alone writes it; and its parts. */
 const OWNED = `
 local function owned(journal, own)
   local state = redis.call('LINDEX', journal, 0)
-  if not state then return end
-  local owner, status, opened, rest = string.match(state, '^(%d+) (%a+) (%d+) %d+(.*)$')
-  if owner == own and status ~= 'finished' then return status, opened, rest end
+  local owns = state and string.sub(state, 1, #own + 1) == own .. ' '
+  return owns and string.sub(state, #own + 2, #own + 10) ~= 'finished ' and state
 end
+local function parts(state) return string.match(state, '^%d+ (%a+) (%d+) %d+(.*)$') end
 `
 
 export const append = script(
@@ -80,11 +82,12 @@ export const append = script(
   {
     numberOfKeys: 1,
     lua: `${TIMES}${OWNED}
-local status, opened, rest = owned(KEYS[1], ARGV[1])
-if not status then return 0 end
+local state = owned(KEYS[1], ARGV[1])
+if not state then return 0 end
 local time = redis.call('TIME')
 if ARGV[3] ~= '[]' then redis.call('RPUSH', KEYS[1], dated(time, ARGV[3])) end
 if ARGV[2] ~= '' then
+  local _, opened, rest = parts(state)
   redis.call('LSET', KEYS[1], 0, ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. opened .. ' ' .. millis(time) .. rest)
 end
 return 1`
@@ -116,12 +119,12 @@ export const closing = (
 export const CLOSE = `${TIMES}${OWNED}
 local function close(first, last, arg)
   local journal, owner, ended = KEYS[first], ARGV[arg], ARGV[arg + 2]
-  local status, opened = owned(journal, owner)
-  if not status then
-    local state = redis.call('LINDEX', journal, 0)
-    local by, how = string.match(state or '', '^(%d+) finished %d+ %d+ (%a+)')
+  local state = owned(journal, owner)
+  if not state then
+    local by, how = string.match(redis.call('LINDEX', journal, 0) or '', '^(%d+) finished %d+ %d+ (%a+)')
     return by == owner and how == string.match(ended, '^%a+')
   end
+  local _, opened = parts(state)
   local time = redis.call('TIME')
   local at = millis(time)
   if ARGV[arg + 4] ~= '[]' then redis.call('RPUSH', journal, dated(time, ARGV[arg + 4])) end
@@ -148,8 +151,9 @@ return close(1, #KEYS, 1) and 1 or 0`
 export const claim = script((sagaId: string, from: number, to: number) => [journalKey(sagaId), from, to], {
   numberOfKeys: 1,
   lua: `${TIMES}${OWNED}
-local status, opened, rest = owned(KEYS[1], ARGV[1])
-if not status then return 0 end
+local state = owned(KEYS[1], ARGV[1])
+if not state then return 0 end
+local status, opened, rest = parts(state)
 local at = millis(redis.call('TIME'))
 redis.call('LSET', KEYS[1], 0, ARGV[2] .. ' ' .. status .. ' ' .. opened .. ' ' .. at .. rest)
 return 1`
