@@ -1,6 +1,7 @@
 /** Values of steps and sagas as JSON: what journals, dead letters and records are made of. */
 import { Exit, Schema, SchemaAST } from "effect"
 import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
+import { enable } from "effect/schema/SchemaJITCompiler"
 import { StepTimeout } from "../../schema/SagaError.ts"
 import { erase } from "./Definition.ts"
 
@@ -8,12 +9,18 @@ export type JsonCodec = Schema.Codec<unknown, unknown>
 
 const codecs = new WeakMap<Schema.Constraint, JsonCodec>()
 
-/** Building a codec walks the whole schema, so each is built once. Steps declare schemas that need no services. */
+/**
+ * Building a codec walks the whole schema, so each is built once, and has Effect make code of it. Steps declare schemas that
+ * need no services.
+ */
 export const jsonCodec = (schema: Schema.Constraint): JsonCodec => {
   const found = codecs.get(schema)
   if (found !== undefined) return found
   const codec = Schema.toCodecJson(erase<JsonCodec>(schema))
   codecs.set(schema, codec)
+  // Where no code may be made at run time Effect goes on interpreting it.
+  enable(codec.ast)
+  enable(SchemaAST.flip(codec.ast))
   return codec
 }
 
