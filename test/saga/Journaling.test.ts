@@ -112,6 +112,42 @@ describe("the journal of a running saga", () => {
     })
   )
   test(
+    "that cannot even be asked keeps no other step waiting",
+    Effect.gen(function* () {
+      const journal = yield* SagaJournal
+      const asked: Array<string> = []
+      const throwing: SagaJournal = {
+        ...journal,
+        open: (saga, records = []) => {
+          asked.push(said(records))
+          if (asked.length > 1) return journal.open(saga, records)
+          return Effect.suspend(() => {
+            throw new Error("not asked")
+          })
+        }
+      }
+      const hasty: SagaJournal = {
+        ...throwing,
+        open: (saga, records) => {
+          if (asked.length > 0) return throwing.open(saga, records)
+          asked.push(said(records ?? []))
+          throw new Error("not asked")
+        }
+      }
+      const both = Saga.make("Both", {
+        ...common,
+        steps: [a, b],
+        run: (id) => Effect.all([a(id), b(id)], { concurrency: "unbounded", discard: true })
+      })
+      for (const service of [throwing, hasty]) {
+        asked.length = 0
+        const exit = yield* Effect.exit(Effect.provideService(both.execute("1"), SagaJournal, service))
+        assert.include(String(exit), "not asked")
+        assert.deepStrictEqual(asked, ["Started 0", ""])
+      }
+    })
+  )
+  test(
     "is opened before the point of no return",
     Effect.gen(function* () {
       const saga = Saga.make("Last", { ...common, steps: [last], run: (id) => last(id) })

@@ -2,7 +2,7 @@
  * The journal as a running saga keeps it: it is opened with the first intent, an intent is written before its call
  * starts, and all else with what comes next.
  */
-import { Effect, Semaphore } from "effect"
+import { Effect, Latch } from "effect"
 import type { JournalRecord, JournalRef } from "../../schema/Journal.ts"
 import type { JournalError } from "../../schema/JournalError.ts"
 import type { LockError } from "../../schema/LockError.ts"
@@ -63,23 +63,44 @@ export const makeBooks = (
   let owner = fence
   let open = unopened === undefined
   let asked = false
-  const turn = Semaphore.makeUnsafe(1)
+  /** Opened when the question on the way has ended. */
+  let asking: Latch.Latch | undefined
 
   /**
    * Whether the records went with it. They do in the first question only: one whose answer was lost may have been heard,
-   * and opening what is open writes nothing.
+   * and opening what is open writes nothing. Steps that begin at once ask one after another.
    */
   const opening = (records: Records): Effect.Effect<boolean, BooksError> =>
-    Effect.suspend(() => {
-      if (open || unopened === undefined) return Effect.succeed(false)
-      const alongside = asked || records.some(({ _tag }) => _tag === "Undoing") ? [] : records
-      asked = true
-      return Effect.map(unopened.open(alongside), (opened) => {
-        owner = opened.fence
-        open = true
-        return opened.written && alongside.length === records.length
+    Effect.uninterruptible(
+      Effect.suspend(() => {
+        if (open || unopened === undefined) return Effect.succeed(false)
+        if (asking !== undefined) return Effect.andThen(asking.await, opening(records))
+        const alongside = asked || records.some(({ _tag }) => _tag === "Undoing") ? [] : records
+        const latch = Latch.makeUnsafe(false)
+        const over = () => {
+          asking = undefined
+          latch.openUnsafe()
+        }
+        asked = true
+        asking = latch
+        // What throws must not keep the others waiting.
+        return Effect.matchCauseEffect(
+          Effect.suspend(() => unopened.open(alongside)),
+          {
+            onFailure: (cause) => {
+              over()
+              return Effect.failCause(cause)
+            },
+            onSuccess: (opened) => {
+              owner = opened.fence
+              open = true
+              over()
+              return Effect.succeed(opened.written && alongside.length === records.length)
+            }
+          }
+        )
       })
-    }).pipe(turn.withPermit, Effect.uninterruptible)
+    )
 
   /** Settling what was in the way has drawn a higher fence, and it is the one that the calls will carry. */
   const ofOwner = (records: Records): Records =>
