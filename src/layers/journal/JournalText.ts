@@ -83,8 +83,9 @@ export const recordsText = (records: ReadonlyArray<JournalRecord>, has: Kept | u
   const textOf = (record: JournalRecord): string => {
     switch (record._tag) {
       case "Started": {
-        const { before, input: _, ...rest } = record
-        return `${JSON.stringify(rest).slice(0, -1)},"before":${jsonText(before)}${inputOf(record)}}`
+        const { before, call, fence, kind, parent, path } = record
+        const head = `{"_tag":"Started","call":${call},"parent":${parent},"kind":"${kind}","path":${JSON.stringify(path)}`
+        return `${head},"fence":${fence},"before":${jsonText(before)}${inputOf(record)}}`
       }
       case "Done":
         return `{"_tag":"Done","call":${record.call},"finished":${record.finished},"output":${jsonText(record.output)}}`

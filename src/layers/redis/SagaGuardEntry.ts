@@ -46,10 +46,12 @@ export class Entry {
 
 const keysOf = (names: ReadonlyArray<string>, resources: ReadonlyArray<string>): Keys => {
   const own = resources.length === 1 ? resources : [...new Set(resources)]
-  const tails = own.map(tagged)
-  return {
-    locks: names.map((name) => LOCK + (tails[own.indexOf(name)] ?? tagged(name))),
-    ledgers: tails.map((tail) => LEDGER + tail),
-    tails
+  const [tails, ledgers, locks]: [Array<string>, Array<string>, Array<string>] = [[], [], []]
+  for (const resource of own) {
+    const tail = tagged(resource)
+    tails.push(tail)
+    ledgers.push(LEDGER + tail)
   }
+  for (const name of names) locks.push(LOCK + (tails[own.indexOf(name)] ?? tagged(name)))
+  return { locks, ledgers, tails }
 }

@@ -115,8 +115,7 @@ export interface Frame {
 
 export const isNested = (call: Call | NestedCall): call is NestedCall => call.definition._tag === "Nested"
 
-const mayNeedUndo = (call: Call | NestedCall): boolean =>
-  isNested(call) ? call.frame.calls.some(mayNeedUndo) : call.touched
+const mayNeedUndo = (call: Call | NestedCall): boolean => (isNested(call) ? isLeft(call.frame) : call.touched)
 
 const latestFirst = (a: Call | NestedCall, b: Call | NestedCall): number => {
   if (a.finished === undefined || b.finished === undefined) {
@@ -125,6 +124,9 @@ const latestFirst = (a: Call | NestedCall, b: Call | NestedCall): number => {
   }
   return b.finished - a.finished
 }
+
+/** Whether any call may have left something. */
+export const isLeft = (frame: Frame): boolean => frame.calls.some(mayNeedUndo)
 
 /** The calls that may have left something: those without a known outcome first, then the last finished first. */
 export const toUndo = (frame: Frame): ReadonlyArray<Call | NestedCall> =>

@@ -187,7 +187,8 @@ export const endingText = (
   const encoded = encoderOf(kind === "ok" ? saga.success : saga.error)(value)
   if (Exit.isFailure(encoded)) return undefined
   try {
-    return JSON.stringify({ id: sagaId, [kind]: encoded.value ?? null })
+    const json = encoded.value ?? null
+    return JSON.stringify(kind === "ok" ? { id: sagaId, ok: json } : { id: sagaId, err: json })
   } catch {
     return undefined
   }

@@ -6,7 +6,7 @@ import { Cause, Effect, Exit, Option } from "effect"
 import { isTraced } from "../../services/Traced.ts"
 import { type Attempt, attempts, attemptsIn, nobody } from "./Attempts.ts"
 import type { Erased } from "./Definition.ts"
-import { type Call, type Failure, type Frame, isNested, type Root, refusedFloor, toUndo } from "./Frame.ts"
+import { type Call, type Failure, type Frame, isLeft, isNested, type Root, refusedFloor, toUndo } from "./Frame.ts"
 import { park } from "./Park.ts"
 import { spannedCall } from "./Spans.ts"
 
@@ -17,9 +17,10 @@ import { spannedCall } from "./Spans.ts"
 export const undo = (frame: Frame, cause: Cause.Cause<unknown>): Effect.Effect<ReadonlyArray<Failure>> =>
   Effect.uninterruptible(
     Effect.suspend(() => {
-      if (toUndo(frame).length === 0) return Effect.succeed([])
+      if (!isLeft(frame)) return Effect.succeed([])
       const root = frame.root
-      const refused = Option.getOrUndefined(Option.map(Cause.findErrorOption(cause), refusedFloor))
+      const error = Cause.findErrorOption(cause)
+      const refused = Option.isSome(error) ? refusedFloor(error.value) : undefined
       return Effect.matchCauseEffectEager(root.freshFence(refused === undefined ? 0 : refused + 1), {
         onSuccess: (fence) => {
           root.fence = fence
