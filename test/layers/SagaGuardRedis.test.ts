@@ -220,6 +220,50 @@ describe.skipIf(servers().redis === null)("the fused guard", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("asks once for all in its process who want the very same", () =>
+    Effect.gen(function* () {
+      const guard = yield* fused()
+      yield* serve(guard, request())
+      const one = request()
+      const work = Effect.sleep("20 millis")
+      const answers: Array<string> = []
+      const asks = Effect.forEach(
+        Array.from({ length: 20 }, (_, i) => (i % 4 === 3 ? { ...one, fingerprint: "another" } : one)),
+        (asked) =>
+          serve(guard, asked, "the result", work).pipe(
+            Effect.catchTag("IdempotencyError", ({ reason }) => Effect.succeed(reason._tag)),
+            Effect.tap((answer) => Effect.sync(() => answers.push(answer)))
+          ),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(yield* commandsDuring(asks, one.key), ["EVALSHA", "EVALSHA"])
+      const of = (answer: string) => answers.filter((one) => one === answer).length
+      assert.deepStrictEqual([of("ran"), of("the result"), of("KeyReused")], [1, 14, 5])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("looks for what is recorded of those who come while another process has the lock", () =>
+    Effect.gen(function* () {
+      const [here, there] = [yield* fused(), yield* fused()]
+      const [one, resource] = [request(), own("shared")]
+      const end = yield* Deferred.make<void>()
+      const holder = yield* Effect.forkChild(
+        serve(here, request({ resources: [resource] }), "other", Deferred.await(end)),
+        { startImmediately: true }
+      )
+      yield* Effect.sleep("50 millis")
+      // The first has asked before there was a record; the same key, of another resource, is recorded since.
+      const first = yield* Effect.forkChild(serve(there, { ...one, resources: [resource] }), { startImmediately: true })
+      yield* Effect.sleep("50 millis")
+      yield* serve(here, one, "the result")
+      const second = serve(there, { ...one, resources: [resource] })
+      assert.strictEqual(yield* Effect.timeout(second, "2 seconds"), "the result")
+      yield* Deferred.succeed(end, undefined)
+      assert.strictEqual(yield* Fiber.join(first), "the result")
+      yield* Fiber.join(holder)
+    }).pipe(Effect.scoped)
+  )
+
   it.live("lets nobody poll who waits in another process, for a result or for the lock", () =>
     Effect.gen(function* () {
       const [here, there] = [yield* fused(), yield* fused()]

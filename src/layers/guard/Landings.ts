@@ -23,6 +23,8 @@ export interface Landings<Found, P extends Passenger<Found>> {
   /** Leaving twice is leaving once. */
   readonly leave: (passenger: P) => void
   readonly land: (at: Destination, found: Found) => void
+  /** Whether anybody waits for what may be recorded there. */
+  readonly isAwaited: (at: Destination) => boolean
   /** One of these records was stored, or of any. */
   readonly wake: (records: ReadonlyArray<unknown> | undefined) => void
 }
@@ -48,6 +50,10 @@ export const makeLandings = <Found, P extends Passenger<Found>>(): Landings<Foun
         passenger.found = found
         passenger.changed.openUnsafe()
       }
+    },
+    isAwaited: ({ record, what }) => {
+      for (const passenger of aboard.get(record) ?? []) if (passenger.what === what) return true
+      return false
     },
     wake: (records) => {
       for (const record of records ?? aboard.keys()) {

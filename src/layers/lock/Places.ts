@@ -15,6 +15,8 @@ export interface Places<P extends Place<Signal>> {
   /** Whether it is its turn. */
   readonly join: (place: P) => boolean
   readonly isFirst: (place: P) => boolean
+  /** Who stands first in the queue of this one resource. */
+  readonly head: (resource: string) => P | undefined
   /** Leaving twice is leaving once. */
   readonly leave: (place: P) => void
   /** Whoever is first in the queue of one of the resources, or of any, looks again. */
@@ -29,6 +31,7 @@ export const makePlaces = <P extends Place<Signal> = Place>(): Places<P> => {
   }
   return {
     isFirst,
+    head: queues.first,
     isFree: (resources) => {
       for (const resource of resources) if (queues.first(resource) !== undefined) return false
       return true

@@ -26,15 +26,15 @@ export interface AdmissionsOptions {
 
 export interface Admissions {
   /**
-   * Must be called uninterruptible. `pass` is called when the lock is about to be free, and again when it is; `left` once
-   * when it is, with what a repeat will get.
+   * Must be called uninterruptible. `pass` is called once when the lock is about to be free, with whether something is about
+   * to be recorded; `left` once when it is free, with what a repeat will get.
    */
   readonly admit: (
     entry: Entry,
     /** Its fence as Redis writes it; in milliseconds when it was asked for, and how long was waited for it. */
     taken: { readonly fence: string; readonly asked: number; readonly waited: number },
     abandoned: ReadonlyArray<OpenMark>,
-    pass: () => void,
+    pass: (records: boolean) => void,
     left: (landed: Landed | undefined) => void
   ) => Effect.Effect<Entered>
   /** Takes back whatever became of a question whose answer nobody has. */
@@ -84,8 +84,9 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
           Effect.sync(() => left(undefined))
         )
       }
+      const records = (ending: Ending) => ending._tag !== "Nothing" && request.replay !== false
       const ended = (ending: Ending): boolean => {
-        const recorded = ending._tag !== "Nothing" && request.replay !== false
+        const recorded = records(ending)
         if (state !== "ended") {
           state = "ended"
           keeper.letGo(held)
@@ -97,7 +98,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
         if (state === "running") {
           state = "ending"
           // The next in this process asks behind this end on the same connection: one round trip less between the two.
-          queueMicrotask(pass)
+          queueMicrotask(() => pass(records(ending)))
         }
         return questions.leave(entry, drawn, ending, closing)
       }

@@ -114,6 +114,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     held: (millis: number) => Effect.Effect<A, Refusal>
   ): Effect.Effect<Entered | A, Refusal> => {
     const asked = clock.currentTimeMillisUnsafe()
+    waiter.isHeld = false
     return Effect.matchCauseEffect(restore(question(waiter)), {
       onFailure: (cause): Effect.Effect<Entered | A, Refusal> => {
         depart(waiter)
@@ -122,6 +123,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       onSuccess: (answer): Effect.Effect<Entered | A, Refusal> => {
         switch (answer[0]) {
           case "held":
+            waiter.isHeld = true
             return held(Number(answer[1]))
           case "found":
             return found(waiter, answer[1])
@@ -168,10 +170,13 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       const waited = now - waiter.since
       return admissions.admit(waiter, { fence, asked, waited }, abandoned, pass, (landed) => {
         if (landed !== undefined) learnt(waiter, landed)
-        pass()
+        standDown(waiter)
       })
     }
-    const pass = () => standDown(waiter)
+    // Whoever waits for the result need not ask for it: he comes next only if there is none.
+    const pass = (records: boolean) => {
+      if (!records || !landings.isAwaited(waiter)) standDown(waiter)
+    }
     if (marks.length === 0) return admit([])
     const read = Effect.tapError(readMarks(marks), () => {
       depart(waiter)
@@ -187,6 +192,13 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     if (found === undefined || !request.derived) return found
     return found.text !== undefined && found.text !== request.unreadable ? found : undefined
   }
+
+  /** Whoever is first asks for the very same, or is admitted for it: what comes of that lands. */
+  const isAskedFor = ({ names, what }: Waiter) =>
+    names.some((name) => {
+      const head = places.head(name)
+      return head?.what === what && !head.isHeld && places.isFirst(head)
+    })
 
   /** `held`: for how long the lock is another's, if that is known already. */
   const wait = Effect.fnUntraced(function* (
@@ -212,7 +224,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
         waiter.isAboard = true
         landings.board(waiter)
         // What is recorded does not queue behind a lock; whoever asked has looked already.
-        waiter.recorded = !places.isFirst(waiter)
+        waiter.recorded = !places.isFirst(waiter) && !isAskedFor(waiter)
       }
       if (waiter.recorded) {
         waiter.recorded = false

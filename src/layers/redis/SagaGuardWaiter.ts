@@ -16,6 +16,8 @@ export class Waiter extends Entry implements Place<Signal>, Passenger<Landed> {
   recorded = false
   isQueued = true
   isAboard = false
+  /** It has asked, and the lock was another's. */
+  isHeld = false
   private readonly context: Context.Context<never>
   private bell: Bell | undefined = undefined
 
