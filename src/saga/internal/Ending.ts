@@ -113,32 +113,49 @@ const uncommitted = Effect.fnUntraced(function* (
 })
 
 /** Undoes, or past the point of no return explains what is left to do; then ends with the saga's own error. */
-export const endFailure = Effect.fnUntraced(function* (
+export const endFailure = (
   entry: Admitted,
   frame: Frame,
   cause: Cause.Cause<unknown>
-): Effect.fn.Return<never, unknown> {
-  const { admission, request, saga } = entry
+): Effect.Effect<never, unknown> =>
+  frame.root.books.keeps
+    ? Effect.flatMap(isOursToEnd(frame.root, cause), (isOurs) =>
+        isOurs ? undoAndEnd(entry, frame, cause) : Effect.failCause(cause)
+      )
+    : undoAndEnd(entry, frame, cause)
+
+const undoAndEnd = (entry: Admitted, frame: Frame, cause: Cause.Cause<unknown>): Effect.Effect<never, unknown> => {
+  const { admission, payload, request, saga } = entry
   const { root } = frame
-  const { keeps } = root.books
-  if (keeps && !(yield* isOursToEnd(root, cause))) return yield* Effect.failCause(cause)
-  const failures = root.pivoted
-    ? [yield* parkForward(frame, saga.payload, entry.payload, outcomesOf(frame, [], cause), cause)]
-    : yield* undo(frame, cause)
-  const all = [...root.failures, ...failures]
-  const outcome = all.length === 0 ? "undone" : "parked"
-  if (keeps) yield* closeBooks(root, { outcome, result: null }, all.length > 0 || root.parked.length > 0)
-  yield* Effect.catch(admission.commit(failureEnding(saga, root, cause, all)), (error) =>
-    Effect.logWarning("the end of a failed saga could not be stored", error)
-  )
-  if (all.length === 0) return yield* Effect.failCause(cause)
-  return yield* new CompensationError({
-    saga: saga.name,
-    sagaId: request.sagaId,
-    cause: Cause.squash(cause),
-    failures: all.map((failure) => ({ ...failure, cause: Cause.squash(failure.cause) }))
-  })
-})
+  const over = (failures: ReadonlyArray<Failure>): Effect.Effect<never, unknown> =>
+    failures.length === 0
+      ? Effect.failCause(cause)
+      : Effect.fail(
+          new CompensationError({
+            saga: saga.name,
+            sagaId: request.sagaId,
+            cause: Cause.squash(cause),
+            failures: failures.map((failure) => ({ ...failure, cause: Cause.squash(failure.cause) }))
+          })
+        )
+  const commit = (failures: ReadonlyArray<Failure>) =>
+    Effect.matchEffect(admission.commit(failureEnding(saga, root, cause, failures)), {
+      onFailure: (error) =>
+        Effect.andThen(Effect.logWarning("the end of a failed saga could not be stored", error), over(failures)),
+      onSuccess: () => over(failures)
+    })
+  const end = (failures: ReadonlyArray<Failure>) => {
+    if (!root.books.keeps) return commit(failures)
+    const outcome = failures.length === 0 ? "undone" : "parked"
+    const closing = closeBooks(root, { outcome, result: null }, failures.length > 0 || root.parked.length > 0)
+    return Effect.flatMap(closing, () => commit(failures))
+  }
+  return root.pivoted
+    ? Effect.flatMap(parkForward(frame, saga.payload, payload, outcomesOf(frame, [], cause), cause), (failure) =>
+        end([...root.failures, failure])
+      )
+    : Effect.flatMap(undo(frame, cause), (failures) => end([...root.failures, ...failures]))
+}
 
 /**
  * With a journal, whoever owns it settles the saga. Before undoing that is written down: then the journal is surely

@@ -2,7 +2,7 @@
  * Undoing: calls without a known outcome first, then the last finished first, one after another. A failure stops
  * nothing: it becomes a dead letter.
  */
-import { Cause, Effect, Exit, Option } from "effect"
+import { Cause, type Context, Effect, Exit, Option } from "effect"
 import { isTraced } from "../../services/Traced.ts"
 import { type Attempt, attempts, attemptsIn, nobody } from "./Attempts.ts"
 import type { Erased } from "./Definition.ts"
@@ -11,36 +11,38 @@ import { park } from "./Park.ts"
 import { spannedCall } from "./Spans.ts"
 
 /**
- * Undoes what the frame's calls may have left. It begins by drawing a fresh fence, so that a write of this saga that
- * lands later is refused; without one (the lock is another's, or cannot be asked) everything is parked.
+ * Undoes what the frame's calls may have left: to be called uninterruptible, and when it is to be run. It begins by drawing
+ * a fresh fence, so that a write of this saga that lands later is refused; without one (the lock is another's, or cannot be
+ * asked) everything is parked.
  */
-export const undo = (frame: Frame, cause: Cause.Cause<unknown>): Effect.Effect<ReadonlyArray<Failure>> =>
-  Effect.uninterruptible(
-    Effect.suspend(() => {
-      if (!isLeft(frame)) return Effect.succeed([])
-      const root = frame.root
-      const error = Cause.findErrorOption(cause)
-      const refused = Option.isSome(error) ? refusedFloor(error.value) : undefined
-      return Effect.matchCauseEffectEager(root.freshFence(refused === undefined ? 0 : refused + 1), {
-        onSuccess: (fence) => {
-          root.fence = fence
-          return undoFrame(frame, cause)
-        },
-        onFailure: (lockCause) => parkFrame(frame, lockCause, cause)
-      })
-    })
-  )
+export const undo = (frame: Frame, cause: Cause.Cause<unknown>): Effect.Effect<ReadonlyArray<Failure>> => {
+  if (!isLeft(frame)) return Effect.succeed([])
+  const { root } = frame
+  const error = Cause.findErrorOption(cause)
+  const refused = Option.isSome(error) ? refusedFloor(error.value) : undefined
+  return Effect.matchCauseEffectEager(root.freshFence(refused === undefined ? 0 : refused + 1), {
+    onSuccess: (fence) => {
+      root.fence = fence
+      return Effect.withFiber(({ context }) => undoFrame(frame, cause, context))
+    },
+    onFailure: (lockCause) => parkFrame(frame, lockCause, cause)
+  })
+}
 
 type Undoing = Effect.fn.Return<ReadonlyArray<Failure>>
 
-const undoFrame = Effect.fnUntraced(function* (frame: Frame, cause: Cause.Cause<unknown>): Undoing {
+const undoFrame = Effect.fnUntraced(function* (
+  frame: Frame,
+  cause: Cause.Cause<unknown>,
+  context: Context.Context<never>
+): Undoing {
   const failures: Array<Failure> = []
   for (const call of toUndo(frame)) {
     if (isNested(call)) {
-      failures.push(...(yield* undoFrame(call.frame, cause)))
+      failures.push(...(yield* undoFrame(call.frame, cause, context)))
       continue
     }
-    const exit = yield* Effect.exit(undoCall(frame.root, call, cause))
+    const exit = yield* Effect.exit(undoIn(context, frame.root, call, cause))
     call.touched = false
     if (Exit.isFailure(exit)) failures.push(yield* parkCall(frame.root, call, exit.cause, cause))
     else {
@@ -51,7 +53,10 @@ const undoFrame = Effect.fnUntraced(function* (frame: Frame, cause: Cause.Cause<
   return failures
 })
 
-export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): Erased => {
+export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): Erased =>
+  Effect.withFiber(({ context }) => undoIn(context, root, call, cause))
+
+const undoIn = (context: Context.Context<never>, root: Root, call: Call, cause: Cause.Cause<unknown>): Erased => {
   const step = call.definition
   const compensating: Attempt = {
     root,
@@ -68,11 +73,9 @@ export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): E
       const floor = refusedFloor(error)
       return floor === undefined ? Effect.fail(error) : aboveFloor(root, floor, attempts(compensating))
     })
-  return Effect.withFiber((fiber) =>
-    isTraced(fiber.context)
-      ? spannedCall(settled(attempts(compensating)), fiber, root, "compensation", call)
-      : settled(attemptsIn(fiber.context, compensating, nobody))
-  )
+  return isTraced(context)
+    ? spannedCall(settled(attempts(compensating)), { context }, root, "compensation", call)
+    : settled(attemptsIn(context, compensating, nobody))
 }
 
 /**
