@@ -6,6 +6,7 @@ import { Effect, Schema, type Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Statement } from "effect/sql/Statement"
+import { compiled } from "../../schema/Compiled.ts"
 import type { NewJournal } from "../../schema/Journal.ts"
 import type { JournalEnd } from "../../services/SagaJournal.ts"
 import { isConflict, isOfItsValues } from "./Failures.ts"
@@ -58,7 +59,7 @@ type Write =
 type Answer = ReadonlyArray<string> | boolean
 
 const answered = <A>(answer: Schema.Decoder<A>) =>
-  Schema.decodeUnknownEffect(Schema.NonEmptyArray(Schema.Struct({ answer })))
+  Schema.decodeUnknownEffect(compiled(Schema.NonEmptyArray(Schema.Struct({ answer }))))
 const decodeOthers = answered(Schema.Array(Schema.String))
 const decodeWritten = answered(Schema.Boolean)
 /** Of those that were written, counted from one. */
@@ -66,7 +67,7 @@ const Places = Schema.NullOr(Schema.Array(Schema.Int))
 /** By the place of who is kept out. */
 const InTheWay = Schema.NullOr(Schema.Record(Schema.String, Schema.Array(Schema.String)))
 const decodeAll = Schema.decodeUnknownEffect(
-  Schema.NonEmptyArray(Schema.Struct({ opened: InTheWay, appended: Places, closed: Places }))
+  compiled(Schema.NonEmptyArray(Schema.Struct({ opened: InTheWay, appended: Places, closed: Places })))
 )
 
 const identity = ({ derived, fence, fingerprint, key, resources, saga, sagaId, version }: Open) => ({

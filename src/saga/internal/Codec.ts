@@ -1,7 +1,7 @@
 /** Values of steps and sagas as JSON: what journals, dead letters and records are made of. */
 import { Exit, Schema, SchemaAST } from "effect"
 import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
-import { enable } from "effect/schema/SchemaJITCompiler"
+import { compiled } from "../../schema/Compiled.ts"
 import { StepTimeout } from "../../schema/SagaError.ts"
 import { erase } from "./Definition.ts"
 
@@ -16,11 +16,8 @@ const codecs = new WeakMap<Schema.Constraint, JsonCodec>()
 export const jsonCodec = (schema: Schema.Constraint): JsonCodec => {
   const found = codecs.get(schema)
   if (found !== undefined) return found
-  const codec = Schema.toCodecJson(erase<JsonCodec>(schema))
+  const codec = compiled(Schema.toCodecJson(erase<JsonCodec>(schema)))
   codecs.set(schema, codec)
-  // Where no code may be made at run time Effect goes on interpreting it.
-  enable(codec.ast)
-  enable(SchemaAST.flip(codec.ast))
   return codec
 }
 
