@@ -7,7 +7,7 @@
  * keys, tokens and announcements are those of `RedisLock` and `RedisIdempotency`: a process with this guard and one with
  * theirs exclude each other and serve each other's records. Within a process the waiters queue in the order of arrival and
  * only the first asks Redis, again when a release is announced or the lease in its way must have ended. Whoever waits for
- * the same result gets it once it is recorded; of several processes the first of each asks for it once.
+ * the same result gets it once it is recorded, without asking for it; of several processes the first of each asks once.
  *
  * **Gotchas**
  *
