@@ -34,6 +34,18 @@ export const sagaGuardWaiting = (name: string, layer: Layer.Layer<SagaGuard, unk
         })
       )
 
+      test.effect("serves a recorded result while one that does not look for it has its key", () =>
+        Effect.gen(function* () {
+          const asked = request({ derived: false })
+          yield* serve(asked, result("one"))
+          yield* holding({ ...asked, replay: false }, () =>
+            Effect.gen(function* () {
+              assert.strictEqual(yield* Effect.timeout(serve(asked, result("two")), "2 seconds"), "one")
+            })
+          )
+        })
+      )
+
       test.effect("gives each who waits for a key what the record says to it", () =>
         Effect.gen(function* () {
           const asked = request({ derived: false })

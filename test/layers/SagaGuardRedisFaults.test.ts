@@ -52,6 +52,53 @@ const serve = (guard: Guard, one: IdempotencyRequest, work: Effect.Effect<unknow
     })
   )
 
+describe.skipIf(servers().redis === null)("the fused guard, for those who rely on another to ask", () => {
+  const callers = () => request({ derived: false })
+
+  it.live("looks for what is recorded when that one's question fails", () =>
+    Effect.gen(function* () {
+      const one = callers()
+      assert.isTrue(yield* serve(yield* guardOn(), one))
+      const late = Effect.andThen(Effect.sleep("100 millis"), lost)
+      const guard = yield* guardOn({}, { before: once("enter", late) })
+      const [end, begun] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const fork = <A, E>(effect: Effect.Effect<A, E>) => Effect.forkChild(effect, { startImmediately: true })
+      const first = yield* fork(Effect.flip(serve(guard, one)))
+      const other = request({ derived: false, resources: one.resources })
+      const work = Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(end))
+      const between = yield* fork(serve(guard, other, work))
+      const last = yield* fork(serve(guard, one))
+      assert.strictEqual((yield* Fiber.join(first))._tag, "IdempotencyError")
+      yield* Deferred.await(begun)
+      assert.strictEqual(yield* Effect.timeout(Fiber.join(last), "2 seconds"), "one")
+      yield* Deferred.succeed(end, undefined)
+      yield* Fiber.join(between)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("looks for what is recorded when that one's end is refused", () =>
+    Effect.gen(function* () {
+      const [here, there, client] = [yield* guardOn(), yield* guardOn(), yield* clientOn()]
+      const one = callers()
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const admission = yield* there.enter(one)
+          if (admission._tag !== "Admitted") return assert.fail("not admitted")
+          const keys = yield* asked(() => client.keys(`*${one.resources[0]}*`))
+          const held = yield* asked(() => client.keys(`*lock*${one.key}*`))
+          assert.strictEqual(yield* asked(() => client.del(...keys, ...held)), 3)
+          assert.isTrue(yield* serve(here, one))
+          const last = yield* Effect.forkChild(serve(there, one), { startImmediately: true })
+          yield* Effect.sleep("50 millis")
+          assert.strictEqual((yield* Effect.flip(admission.commit(result("two"))))._tag, "LockError")
+          // Its scope is still open.
+          assert.strictEqual(yield* Effect.timeout(Fiber.join(last), "2 seconds"), "one")
+        })
+      )
+    }).pipe(Effect.scoped)
+  )
+})
+
 describe.skipIf(servers().redis === null)("the fused guard, when a reply is lost", () => {
   for (const replay of [true, false]) {
     it.live(`knows that a saga ended though others were admitted since${replay ? "" : ", without any record"}`, () =>

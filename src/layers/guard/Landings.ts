@@ -16,6 +16,8 @@ export interface Passenger<Found> extends Destination {
   found: Found | undefined
   /** Another process may have recorded it. */
   recorded: boolean
+  /** It has not looked whether it is recorded: somebody else was at it. */
+  relies: boolean
 }
 
 export interface Landings<Found, P extends Passenger<Found>> {
@@ -23,6 +25,8 @@ export interface Landings<Found, P extends Passenger<Found>> {
   /** Leaving twice is leaving once. */
   readonly leave: (passenger: P) => void
   readonly land: (at: Destination, found: Found) => void
+  /** Whoever relied on somebody to have it looks himself: that one has learnt nothing. */
+  readonly letDown: (at: Destination) => void
   /** Whether anybody waits for what may be recorded there. */
   readonly isAwaited: (at: Destination) => boolean
   /** One of these records was stored, or of any. */
@@ -32,6 +36,11 @@ export interface Landings<Found, P extends Passenger<Found>> {
 export const makeLandings = <Found, P extends Passenger<Found>>(): Landings<Found, P> => {
   /** By the record, so that an announcement costs the same however many wait for something else. */
   const aboard = new Map<unknown, Set<P>>()
+  const look = (passenger: P) => {
+    passenger.relies = false
+    passenger.recorded = true
+    passenger.changed.openUnsafe()
+  }
   return {
     board: (passenger) => {
       const others = aboard.get(passenger.record)
@@ -51,16 +60,16 @@ export const makeLandings = <Found, P extends Passenger<Found>>(): Landings<Foun
         passenger.changed.openUnsafe()
       }
     },
+    letDown: ({ record, what }) => {
+      for (const passenger of aboard.get(record) ?? []) if (passenger.what === what && passenger.relies) look(passenger)
+    },
     isAwaited: ({ record, what }) => {
       for (const passenger of aboard.get(record) ?? []) if (passenger.what === what) return true
       return false
     },
     wake: (records) => {
       for (const record of records ?? aboard.keys()) {
-        for (const passenger of aboard.get(record) ?? []) {
-          passenger.recorded = true
-          passenger.changed.openUnsafe()
-        }
+        for (const passenger of aboard.get(record) ?? []) look(passenger)
       }
     }
   }

@@ -26,16 +26,20 @@ export interface AdmissionsOptions {
 
 export interface Admissions {
   /**
-   * Must be called uninterruptible. `pass` is called once when the lock is about to be free, with whether something is about
-   * to be recorded; `left` once when it is free, with what a repeat will get.
+   * Must be called uninterruptible. `pass` is called when the lock is about to be free, with whether something is about to be
+   * recorded, and again when it is not known what became of that; `refused` when the lock is another's; `left` once when it
+   * is free, with what a repeat will get.
    */
   readonly admit: (
     entry: Entry,
     /** Its fence as Redis writes it; in milliseconds when it was asked for, and how long was waited for it. */
     taken: { readonly fence: string; readonly asked: number; readonly waited: number },
     abandoned: ReadonlyArray<OpenMark>,
-    pass: (records: boolean) => void,
-    left: (landed: Landed | undefined) => void
+    told: {
+      readonly pass: (records: boolean) => void
+      readonly refused: () => void
+      readonly left: (landed: Landed | undefined) => void
+    }
   ) => Effect.Effect<Entered>
   /** Takes back whatever became of a question whose answer nobody has. */
   readonly withdraw: (entry: Entry) => Effect.Effect<void>
@@ -68,10 +72,11 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
 
   return {
     withdraw,
-    admit: (entry, { asked, fence: drawn, waited }, abandoned, pass, left) => {
+    admit: (entry, { asked, fence: drawn, waited }, abandoned, { left, pass, refused }) => {
       const { names, request, token } = entry
       const fence = Number(drawn)
       const held = keeper.hold({ resources: names, token, fence }, asked)
+      entry.held = held
       let state: "running" | "ending" | "ended" = "running"
       const close = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
         if (state === "ended") return Effect.void
@@ -114,24 +119,34 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
       const commit = (ending: Ending) =>
         Effect.suspend(() => {
           const end = leaving(ending)
-          const onSuccess = (answer: 0 | 1 | 2) =>
-            answer === 0 ? Effect.fail(lockLost(request, fence)) : Effect.succeed(ended(ending))
+          const onSuccess = (answer: 0 | 1 | 2) => {
+            if (answer > 0) return Effect.succeed(ended(ending))
+            refused()
+            return Effect.fail(lockLost(request, fence))
+          }
           return Effect.matchEffect(end, {
             onSuccess,
             // Asking again changes nothing, so it is also how a lost reply is read back.
-            onFailure: () =>
-              Effect.matchEffect(Effect.retry(end, brief), {
+            onFailure: () => {
+              pass(false)
+              return Effect.matchEffect(Effect.retry(end, brief), {
                 onSuccess,
                 onFailure: (error) => unrecorded(request, lease, ending, storeError(error))
               })
+            }
           })
         })
       const commitClosing = (ending: Ending, closing: JournalClosing) =>
         Effect.suspend(() =>
           Effect.matchEffect(leaving(ending, closing), {
-            onFailure: (error) => Effect.fail(storeError(error)),
-            onSuccess: (answer) =>
-              Effect.succeed({ closed: answer > 0, recorded: answer === 2 ? ended(ending) : undefined })
+            onFailure: (error) => {
+              pass(false)
+              return Effect.fail(storeError(error))
+            },
+            onSuccess: (answer) => {
+              if (answer < 2) refused()
+              return Effect.succeed({ closed: answer > 0, recorded: answer === 2 ? ended(ending) : undefined })
+            }
           })
         )
       const admission: Entered = {

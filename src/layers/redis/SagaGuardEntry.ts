@@ -1,5 +1,6 @@
 /** A request as the fused guard asks Redis for it: whose locks it takes, and in which keys. */
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
+import type { HeldLease } from "../lock/Leases.ts"
 import { markOf } from "./Ledger.ts"
 import { LEDGER, LOCK, tagged, tagIn } from "./RedisKeys.ts"
 
@@ -19,6 +20,8 @@ export class Entry {
   readonly record: string
   /** By which its locks are held: no two entries have the same. */
   readonly token: string
+  /** Its lease, once it is admitted. */
+  held: HeldLease | undefined = undefined
   private known: Keys | undefined
   private left: string | undefined
 

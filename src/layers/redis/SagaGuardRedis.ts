@@ -100,6 +100,11 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     standDown(waiter)
     if (waiter.isAboard) landings.leave(waiter)
   }
+  /** It has learnt nothing of what is recorded. */
+  const giveUp = (waiter: Waiter) => {
+    depart(waiter)
+    landings.letDown(waiter)
+  }
 
   const lookup = (request: IdempotencyRequest) =>
     Effect.map(idempotency.lookup(request), (result) => (result === undefined ? undefined : replayed(result)))
@@ -114,16 +119,18 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     held: (millis: number) => Effect.Effect<A, Refusal>
   ): Effect.Effect<Entered | A, Refusal> => {
     const asked = clock.currentTimeMillisUnsafe()
-    waiter.isHeld = false
+    waiter.isAsking = true
     return Effect.matchCauseEffect(restore(question(waiter)), {
       onFailure: (cause): Effect.Effect<Entered | A, Refusal> => {
-        depart(waiter)
+        waiter.isAsking = false
+        giveUp(waiter)
         return Effect.andThen(forget(waiter), Effect.failCause(Cause.map(cause, asStoreError(waiter))))
       },
       onSuccess: (answer): Effect.Effect<Entered | A, Refusal> => {
+        waiter.isAsking = false
         switch (answer[0]) {
           case "held":
-            waiter.isHeld = true
+            landings.letDown(waiter)
             return held(Number(answer[1]))
           case "found":
             return found(waiter, answer[1])
@@ -154,32 +161,39 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
   const found = (waiter: Waiter, text: string): Effect.Effect<Entered, Refusal> => {
     depart(waiter)
     const landed = readRecord(text)
-    if (landed !== undefined) learnt(waiter, landed)
+    if (landed === undefined) landings.letDown(waiter)
+    else learnt(waiter, landed)
     return served(waiter.request, landed, replayed)
   }
 
   const admitted = (waiter: Waiter, asked: number, [, fence, ...marks]: Admitted): Effect.Effect<Entered, Refusal> => {
     const now = clock.currentTimeMillisUnsafe()
     if (now >= keeper.deadline(asked)) {
-      depart(waiter)
+      giveUp(waiter)
       const late = lockStoreError(new Error("the answer came after the lease had ended"))
       return Effect.andThen(forget(waiter), Effect.fail(late))
     }
     const admit = (abandoned: ReadonlyArray<OpenMark>) => {
       if (waiter.isAboard) landings.leave(waiter)
       const waited = now - waiter.since
-      return admissions.admit(waiter, { fence, asked, waited }, abandoned, pass, (landed) => {
-        if (landed !== undefined) learnt(waiter, landed)
-        standDown(waiter)
+      return admissions.admit(waiter, { fence, asked, waited }, abandoned, {
+        // Whoever waits for the result need not ask for it: he comes next only if there is none.
+        pass: (records) => {
+          if (!records || !landings.isAwaited(waiter)) standDown(waiter)
+        },
+        refused: () => {
+          standDown(waiter)
+          landings.letDown(waiter)
+        },
+        left: (landed) => {
+          if (landed !== undefined) learnt(waiter, landed)
+          standDown(waiter)
+        }
       })
-    }
-    // Whoever waits for the result need not ask for it: he comes next only if there is none.
-    const pass = (records: boolean) => {
-      if (!records || !landings.isAwaited(waiter)) standDown(waiter)
     }
     if (marks.length === 0) return admit([])
     const read = Effect.tapError(readMarks(marks), () => {
-      depart(waiter)
+      giveUp(waiter)
       return forget(waiter)
     })
     return Effect.flatMap(read, admit)
@@ -193,11 +207,12 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     return found.text !== undefined && found.text !== request.unreadable ? found : undefined
   }
 
-  /** Whoever is first asks for the very same, or is admitted for it: what comes of that lands. */
+  /** Somebody before it asks for the very same, or is admitted for it: what comes of that lands, or he lets it down. */
   const isAskedFor = ({ names, what }: Waiter) =>
     names.some((name) => {
       const head = places.head(name)
-      return head?.what === what && !head.isHeld && places.isFirst(head)
+      if (head?.what !== what || head.request.replay === false) return false
+      return head.isAsking || (head.held !== undefined && clock.currentTimeMillisUnsafe() < head.held.deadline)
     })
 
   /** `held`: for how long the lock is another's, if that is known already. */
@@ -224,7 +239,8 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
         waiter.isAboard = true
         landings.board(waiter)
         // What is recorded does not queue behind a lock; whoever asked has looked already.
-        waiter.recorded = !places.isFirst(waiter) && !isAskedFor(waiter)
+        waiter.relies = !places.isFirst(waiter) && isAskedFor(waiter)
+        waiter.recorded = !places.isFirst(waiter) && !waiter.relies
       }
       if (waiter.recorded) {
         waiter.recorded = false

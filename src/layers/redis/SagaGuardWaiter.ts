@@ -16,8 +16,9 @@ export class Waiter extends Entry implements Place<Signal>, Passenger<Landed> {
   recorded = false
   isQueued = true
   isAboard = false
-  /** It has asked, and the lock was another's. */
-  isHeld = false
+  relies = false
+  /** Its question is on its way. */
+  isAsking = false
   private readonly context: Context.Context<never>
   private bell: Bell | undefined = undefined
 

@@ -42,7 +42,7 @@ const undoFrame = Effect.fnUntraced(function* (
       failures.push(...(yield* undoFrame(call.frame, cause, context)))
       continue
     }
-    const exit = yield* Effect.exit(undoIn(context, frame.root, call, cause))
+    const exit = yield* Effect.exit(Effect.suspend(() => undoIn(context, frame.root, call, cause)))
     call.touched = false
     if (Exit.isFailure(exit)) failures.push(yield* parkCall(frame.root, call, exit.cause, cause))
     else {
