@@ -61,6 +61,8 @@ describe.skipIf(servers().redis === null)("the fused guard, for those who rely o
       assert.isTrue(yield* serve(yield* guardOn(), one))
       const late = Effect.andThen(Effect.sleep("100 millis"), lost)
       const guard = yield* guardOn({}, { before: once("enter", late) })
+      // Whoever waits is woken once when this process has begun to listen.
+      yield* Effect.sleep("300 millis")
       const [end, begun] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
       const fork = <A, E>(effect: Effect.Effect<A, E>) => Effect.forkChild(effect, { startImmediately: true })
       const first = yield* fork(Effect.flip(serve(guard, one)))
@@ -84,6 +86,7 @@ describe.skipIf(servers().redis === null)("the fused guard, for those who rely o
         Effect.gen(function* () {
           const admission = yield* there.enter(one)
           if (admission._tag !== "Admitted") return assert.fail("not admitted")
+          yield* Effect.sleep("300 millis")
           const keys = yield* asked(() => client.keys(`*${one.resources[0]}*`))
           const held = yield* asked(() => client.keys(`*lock*${one.key}*`))
           assert.strictEqual(yield* asked(() => client.del(...keys, ...held)), 3)
