@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { DeadLetterQueue, Saga, SagaMemory } from "effect-saga"
+import { CircuitBreakers, DeadLetterQueue, Saga, SagaMemory } from "effect-saga"
 import { a, b, behave, c, Doc, notify, Refused, World, write, writeParallel } from "./World.ts"
 
 const layers = Layer.merge(SagaMemory.layer, World.layer)
@@ -66,6 +66,27 @@ describe("compensation", () => {
       const forward = fences.filter((_, i) => !log[i]?.startsWith("undo"))
       const undo = fences.filter((_, i) => log[i]?.startsWith("undo"))
       assert.isAbove(Math.min(...undo), Math.max(...forward))
+    }).pipe(Effect.provide(layers))
+  )
+
+  it.effect("explains a call whose breaker throws as it is to be undone, and goes on with the others", () =>
+    Effect.gen(function* () {
+      yield* behave("c", "fails")
+      const breakers = yield* CircuitBreakers
+      let undoing = false
+      const throwing = CircuitBreakers.of({
+        ...breakers,
+        unhindered: (dependency, options) => {
+          if (undoing && dependency === "b") throw new Error("no breaker")
+          undoing ||= dependency === "c"
+          return breakers.unhindered?.(dependency, options)
+        }
+      })
+      const error = yield* Effect.flip(Effect.provideService(write.execute(doc), CircuitBreakers, throwing))
+      assert.strictEqual(error._tag, "CompensationError")
+      const world = yield* World
+      assert.deepStrictEqual(world.log, ["a", "b", "c", "undo a"])
+      assert.strictEqual(yield* (yield* DeadLetterQueue).size, 1)
     }).pipe(Effect.provide(layers))
   )
 
