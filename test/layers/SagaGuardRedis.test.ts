@@ -227,6 +227,8 @@ describe.skipIf(servers().redis === null)("the fused guard", () => {
     Effect.gen(function* () {
       const guard = yield* fused()
       yield* serve(guard, request())
+      // Whoever waits looks once when his process has begun to listen.
+      yield* quiet
       const one = request()
       const work = Effect.sleep("20 millis")
       const answers: Array<string> = []
