@@ -23,7 +23,7 @@ export const undo = (frame: Frame, cause: Cause.Cause<unknown>): Effect.Effect<R
   return Effect.matchCauseEffectEager(root.freshFence(refused === undefined ? 0 : refused + 1), {
     onSuccess: (fence) => {
       root.fence = fence
-      return Effect.withFiber(({ context }) => undoFrame(frame, cause, context))
+      return undoFrame(frame, cause)
     },
     onFailure: (lockCause) => parkFrame(frame, lockCause, cause)
   })
@@ -31,18 +31,14 @@ export const undo = (frame: Frame, cause: Cause.Cause<unknown>): Effect.Effect<R
 
 type Undoing = Effect.fn.Return<ReadonlyArray<Failure>>
 
-const undoFrame = Effect.fnUntraced(function* (
-  frame: Frame,
-  cause: Cause.Cause<unknown>,
-  context: Context.Context<never>
-): Undoing {
+const undoFrame = Effect.fnUntraced(function* (frame: Frame, cause: Cause.Cause<unknown>): Undoing {
   const failures: Array<Failure> = []
   for (const call of toUndo(frame)) {
     if (isNested(call)) {
-      failures.push(...(yield* undoFrame(call.frame, cause, context)))
+      failures.push(...(yield* undoFrame(call.frame, cause)))
       continue
     }
-    const exit = yield* Effect.exit(Effect.suspend(() => undoIn(context, frame.root, call, cause)))
+    const exit = yield* Effect.exit(undoCall(frame.root, call, cause))
     call.touched = false
     if (Exit.isFailure(exit)) failures.push(yield* parkCall(frame.root, call, exit.cause, cause))
     else {
