@@ -102,7 +102,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
           // A reserved connection is thrown away when it breaks.
           const dedicated = await connected(client.duplicate({ retryStrategy: () => null }))
           // A blocking command may take as long as it was asked to.
-          dedicated.options.commandTimeout = undefined
+          delete dedicated.options.commandTimeout
           return dedicated
         },
         catch: failure

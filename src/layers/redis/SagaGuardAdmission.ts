@@ -1,6 +1,7 @@
 /** An admission of the fused guard from when its lock is held: its lease, its commit, and its release. */
 import { Cause, type Clock, type Context, type Duration, Effect, Exit } from "effect"
 import * as Redis from "effect/persistence/Redis"
+import { afterTurn } from "../../services/AfterTurn.ts"
 import type { Ending, IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
 import { lockAcquisitionDuration } from "../../services/Metrics.ts"
 import type { Entered } from "../../services/SagaGuard.ts"
@@ -103,7 +104,7 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
         if (state === "running") {
           state = "ending"
           // The next in this process asks behind this end on the same connection: one round trip less between the two.
-          queueMicrotask(() => pass(records(ending)))
+          afterTurn(() => pass(records(ending)))
         }
         return questions.leave(entry, drawn, ending, closing)
       }

@@ -55,6 +55,10 @@ const keysOf = (names: ReadonlyArray<string>, resources: ReadonlyArray<string>):
     tails.push(tail)
     ledgers.push(LEDGER + tail)
   }
-  for (const name of names) locks.push(LOCK + (tails[own.indexOf(name)] ?? tagged(name)))
+  for (const name of names) {
+    const at = own.indexOf(name)
+    // The engine reads no index below zero without looking for a member of that name.
+    locks.push(LOCK + ((at < 0 ? undefined : tails[at]) ?? tagged(name)))
+  }
   return { locks, ledgers, tails }
 }

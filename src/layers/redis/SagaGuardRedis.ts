@@ -41,7 +41,7 @@ import { recordKey } from "./RedisKeys.ts"
 import * as RedisLock from "./RedisLock.ts"
 import { makeAdmissions } from "./SagaGuardAdmission.ts"
 import { Entry } from "./SagaGuardEntry.ts"
-import { type Admitted, questionsTo } from "./SagaGuardScripts.ts"
+import { questionsTo } from "./SagaGuardScripts.ts"
 import { Waiter } from "./SagaGuardWaiter.ts"
 
 export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, RedisIdempotency.RedisIdempotencyOptions {
@@ -128,14 +128,17 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       },
       onSuccess: (answer): Effect.Effect<Entered | A, Refusal> => {
         waiter.isAsking = false
+        if (typeof answer === "string") return admitted(waiter, asked, answer, [])
         switch (answer[0]) {
           case "held":
             landings.letDown(waiter)
             return held(Number(answer[1]))
           case "found":
             return found(waiter, answer[1])
-          case "admitted":
-            return admitted(waiter, asked, answer)
+          case "admitted": {
+            const [, fence, ...marks] = answer
+            return admitted(waiter, asked, fence, marks)
+          }
         }
       }
     })
@@ -166,7 +169,12 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     return served(waiter.request, landed, replayed)
   }
 
-  const admitted = (waiter: Waiter, asked: number, [, fence, ...marks]: Admitted): Effect.Effect<Entered, Refusal> => {
+  const admitted = (
+    waiter: Waiter,
+    asked: number,
+    fence: string,
+    marks: ReadonlyArray<string>
+  ): Effect.Effect<Entered, Refusal> => {
     const now = clock.currentTimeMillisUnsafe()
     if (now >= keeper.deadline(asked)) {
       giveUp(waiter)

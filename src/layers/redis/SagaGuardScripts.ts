@@ -33,8 +33,8 @@ end
 
 /** The fence, and the marks of those that were admitted before. */
 export type Admitted = readonly ["admitted", string, ...ReadonlyArray<string>]
-/** Held: for so many milliseconds. */
-export type Answer = Exclude<Found, readonly ["none"]> | readonly ["held", string] | Admitted
+/** Admitted where nothing was there: the fence alone. Held: for so many milliseconds. */
+export type Answer = string | Exclude<Found, readonly ["none"]> | readonly ["held", string] | Admitted
 
 /** In milliseconds. */
 export interface Lives {
@@ -73,50 +73,51 @@ const enterScript = (LEASE: number, DERIVED: boolean, REPLAYS: boolean) =>
       lua: `${constants({ LEASE, DERIVED, REPLAYS })}
 local own = math.floor((#KEYS - 1) / 3)
 local last = #KEYS - 2 * own
-local least, marks = 0, {}
 if redis.call('EXISTS', unpack(KEYS)) == 0 then
   for i = 2, last do redis.call('SET', KEYS[i], ARGV[1], 'PX', LEASE) end
-else
-  ${REPLAYS ? FIND : LAST_ADMITTED}${IS_OF}${AWAIT}${OTHERS}
-  if REPLAYS then
-    local found = find(last + own + 1, DERIVED, ARGV[3])
-    if found then return found end
-  end
-  local wait, taken = -1, {}
-  for i = 2, last do
-    if redis.call('SET', KEYS[i], ARGV[1], 'NX', 'PX', LEASE) then
-      taken[#taken + 1] = KEYS[i]
+  local time = redis.call('TIME')
+  local fence = time[1] .. string.sub('00000' .. time[2], -6)
+  for i = last + own + 1, #KEYS do redis.call('SET', KEYS[i], fence .. '\\n' .. fence .. ARGV[2]) end
+  return fence
+end
+${REPLAYS ? FIND : LAST_ADMITTED}${IS_OF}${AWAIT}${OTHERS}
+if REPLAYS then
+  local found = find(last + own + 1, DERIVED, ARGV[3])
+  if found then return found end
+end
+local wait, taken = -1, {}
+for i = 2, last do
+  if redis.call('SET', KEYS[i], ARGV[1], 'NX', 'PX', LEASE) then
+    taken[#taken + 1] = KEYS[i]
+  else
+    local value = redis.call('GET', KEYS[i])
+    if is_of(value, ARGV[1]) then
+      redis.call('PEXPIRE', KEYS[i], LEASE)
     else
-      local value = redis.call('GET', KEYS[i])
-      if is_of(value, ARGV[1]) then
-        redis.call('PEXPIRE', KEYS[i], LEASE)
-      else
-        wait = math.max(wait, await(KEYS[i], value, LEASE))
-      end
+      wait = math.max(wait, await(KEYS[i], value, LEASE))
     end
   end
-  if wait >= 0 then
-    if #taken > 0 then redis.call('DEL', unpack(taken)) end
-    return {'held', tostring(wait)}
-  end
-  local is = redis.call('MGET', unpack(KEYS, last + 1))
-  for i = 1, own do
-    local fence, ledger = is[i], is[own + i]
-    if fence then least = math.max(least, fence + 1) end
-    if ledger then least = math.max(least, (tonumber(last_admitted(ledger)) or -2) + 2) end
-    marks[i] = others(ledger, ARGV[2])
-  end
+end
+if wait >= 0 then
+  if #taken > 0 then redis.call('DEL', unpack(taken)) end
+  return {'held', tostring(wait)}
+end
+local least, marks = 0, {}
+local is = redis.call('MGET', unpack(KEYS, last + 1))
+for i = 1, own do
+  local fence, ledger = is[i], is[own + i]
+  if fence then least = math.max(least, fence + 1) end
+  if ledger then least = math.max(least, (tonumber(last_admitted(ledger)) or -2) + 2) end
+  marks[i] = others(ledger, ARGV[2])
 end
 local time = redis.call('TIME')
 local fence = string.format('%.0f', math.max(least, time[1] * 1000000 + time[2]))
-local answer, mark = {'admitted', fence}, fence .. '\\n' .. fence .. ARGV[2]
+local answer = {'admitted', fence}
 for i = 1, own do
-  local ledger = mark
-  if marks[i] then
-    for _, other in ipairs(marks[i]) do
-      answer[#answer + 1] = other
-      ledger = ledger .. '\\n' .. other
-    end
+  local ledger = fence .. '\\n' .. fence .. ARGV[2]
+  for _, other in ipairs(marks[i]) do
+    answer[#answer + 1] = other
+    ledger = ledger .. '\\n' .. other
   end
   redis.call('SET', KEYS[last + own + i], ledger)
 end

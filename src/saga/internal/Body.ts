@@ -25,7 +25,7 @@ export const runBody = (
   const contending = new Contending(saga, payload, frame, lease, context).running
   const over = (exit: Exit.Exit<unknown, unknown>) => {
     if (exit._tag === "Failure" || root.aborted !== undefined) {
-      for (const fiber of root.running.values()) fiber.interruptUnsafe()
+      for (const { fiber } of [...root.running]) fiber.interruptUnsafe()
     }
     root.closed = exit._tag === "Failure"
     const end = () => {
@@ -33,7 +33,7 @@ export const runBody = (
       return exit
     }
     // A step forked off by `run` counts as long as it runs.
-    return root.running.size === 0 ? Effect.succeed(end()) : Effect.map(whenIdle(root), end)
+    return root.running.length === 0 ? Effect.succeed(end()) : Effect.map(whenIdle(root), end)
   }
   return Effect.matchCauseEffect(restore(contending), {
     onFailure: (cause) => over(Exit.failCause(cause)),

@@ -3,7 +3,7 @@ import { Cause, type Exit, type Fiber, Option } from "effect"
 import { StepTimeout } from "../../schema/SagaError.ts"
 import type { Bounds, Observer } from "./Attempts.ts"
 import type { UndoableStep } from "./Definition.ts"
-import { type Call, type Frame, refusedFloor } from "./Frame.ts"
+import { type Call, type Frame, type RunningCall, refusedFloor } from "./Frame.ts"
 import { leave } from "./Idle.ts"
 import { noteDone, noteFailed } from "./Intent.ts"
 
@@ -14,7 +14,7 @@ export interface Begun {
   readonly before: unknown
 }
 
-export class Calling implements Call, Bounds, Observer {
+export class Calling implements Call, RunningCall, Bounds, Observer {
   readonly number: number
   readonly path: string
   readonly definition: UndoableStep
@@ -25,8 +25,9 @@ export class Calling implements Call, Bounds, Observer {
   attempts = 0
   failure: Cause.Cause<unknown> | undefined = undefined
   finished: number | undefined = undefined
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+  private isRunning = false
   private readonly frame: Frame
-  private readonly fiber: Fiber.Fiber<unknown, unknown>
 
   constructor(
     frame: Frame,
@@ -46,11 +47,12 @@ export class Calling implements Call, Bounds, Observer {
 
   begin(): boolean {
     const { calls, root } = this.frame
-    if (root.running.has(this.number)) return true
+    if (this.isRunning) return true
     // Undoing may have begun since it was called, if its fiber has yielded.
     if (root.closed || root.aborted !== undefined) return false
     calls.push(this)
-    root.running.set(this.number, this.fiber)
+    root.running.push(this)
+    this.isRunning = true
     return true
   }
 
@@ -61,7 +63,8 @@ export class Calling implements Call, Bounds, Observer {
 
   ended(exit: Exit.Exit<unknown, unknown>): void {
     const { root } = this.frame
-    if (!root.running.has(this.number)) return
+    if (!this.isRunning) return
+    this.isRunning = false
     if (exit._tag === "Success") {
       this.output = Option.some(exit.value)
       noteDone(root, this, exit.value)
@@ -69,7 +72,7 @@ export class Calling implements Call, Bounds, Observer {
       this.failure = exit.cause
       noteFailed(root, this, !this.touched)
     }
-    leave(root, this.number)
+    leave(root, this)
   }
 }
 

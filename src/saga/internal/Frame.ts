@@ -58,6 +58,11 @@ export interface Failure {
   readonly cause: Cause.Cause<unknown>
 }
 
+/** An undoable call while it runs, and the fiber that made it. */
+export interface RunningCall {
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+}
+
 /** Shared by a saga and the sagas nested in it. */
 export interface Root {
   readonly saga: string
@@ -86,8 +91,8 @@ export interface Root {
   closed: boolean
   /** Why no further call may start, though `run` has not ended yet. */
   aborted: LockError | JournalError | ReplayDiffers | undefined
-  /** The fibers in which undoable calls run. */
-  readonly running: Map<number, Fiber.Fiber<unknown, unknown>>
+  /** Those of the undoable calls that run now: mostly one, the last. */
+  readonly running: Array<RunningCall>
   /** Resumed when `running` becomes empty. */
   readonly idle: Array<() => void>
   readonly retriables: Array<RetriableCall>

@@ -5,6 +5,7 @@ import { sha256 } from "../../schema/Digest.ts"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { InvalidPayload } from "../../schema/SagaError.ts"
+import { afterTurn } from "../../services/AfterTurn.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
 import { decoderOf, encoderOf, isVerbatim, type JsonCodec, problemOf } from "./Codec.ts"
@@ -64,7 +65,7 @@ export class Wanted implements Omit<IdempotencyRequest, "sagaId"> {
 
   /** To be called in the turn in which a store is asked. */
   readAhead(): this {
-    if (typeof this.print !== "string") queueMicrotask(() => readAhead(this))
+    if (typeof this.print !== "string") afterTurn(() => readAhead(this))
     return this
   }
 

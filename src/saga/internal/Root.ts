@@ -50,7 +50,7 @@ export const rootIn = (
   pivotUnknown: false,
   closed: false,
   aborted: undefined,
-  running: new Map(),
+  running: [],
   idle: [],
   retriables: [],
   parked: [],
