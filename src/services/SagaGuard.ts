@@ -70,12 +70,14 @@ export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect
 export type Entered =
   | Replayed
   | (Extract<Admission, { readonly _tag: "Admitted" }> & {
-      readonly close?: ((exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void>) | undefined
+      /** Undefined: nothing is left to do. */
+      readonly close?: ((exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void> | undefined) | undefined
     })
 
 export type Admit = (
   request: IdempotencyRequest,
-  restore: Restore
+  restore: Restore,
+  context: Context.Context<never>
 ) => Effect.Effect<Entered, LockError | IdempotencyError>
 
 export class SagaGuard extends Context.Service<
@@ -87,8 +89,9 @@ export class SagaGuard extends Context.Service<
      */
     readonly enter: (request: IdempotencyRequest) => Effect.Effect<Admission, LockError | IdempotencyError, Scope.Scope>
     /**
-     * The same for whoever needs no scope: it must be called uninterruptible and be run at once; `restore` is what makes
-     * waiting interruptible. A guard made of another by changing its `enter` must change this too, or leave it out.
+     * The same for whoever needs no scope: it must be called uninterruptible and be run at once, in this `context`; `restore`
+     * is what makes waiting interruptible. A guard made of another by changing its `enter` must change this too, or leave it
+     * out.
      */
     readonly admit?: Admit
     /**
@@ -110,16 +113,22 @@ export class SagaGuard extends Context.Service<
   }
 >()("effect-saga/services/SagaGuard") {}
 
-/** What is to be done in the end of an admission. */
-export const closed = (admission: Entered | undefined, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
-  admission?._tag === "Admitted" && admission.close !== undefined ? admission.close(exit) : Effect.void
+/** What is to be done in the end of an admission, if anything. */
+export const closed = (
+  admission: Entered | undefined,
+  exit: Exit.Exit<unknown, unknown>
+): Effect.Effect<void> | undefined => (admission?._tag === "Admitted" ? admission.close?.(exit) : undefined)
 
 /** `enter` by `admit`. */
 export const enteringBy =
   (admit: Admit): SagaGuard["Service"]["enter"] =>
   (request) =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.tap(admit(request, restore), (admission) => Effect.addFinalizer((exit) => closed(admission, exit)))
+    Effect.contextWith((context: Context.Context<Scope.Scope>) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.tap(admit(request, restore, context), (admission) =>
+          Effect.addFinalizer((exit) => closed(admission, exit) ?? Effect.void)
+        )
+      )
     )
 
 /** `admit` by `enter`. */

@@ -33,15 +33,20 @@ export interface Admissions {
    */
   readonly admit: (
     entry: Entry,
-    /** Its fence as Redis writes it; in milliseconds when it was asked for, and how long was waited for it. */
-    taken: { readonly fence: string; readonly asked: number; readonly waited: number },
+    /** Its fence as Redis writes it; in milliseconds when it was asked for, and how long was waited for it; by whom. */
+    taken: {
+      readonly fence: string
+      readonly asked: number
+      readonly waited: number
+      readonly context: Context.Context<never>
+    },
     abandoned: ReadonlyArray<OpenMark>,
     told: {
       readonly pass: (records: boolean) => void
       readonly refused: () => void
       readonly left: (landed: Landed | undefined) => void
     }
-  ) => Effect.Effect<Entered>
+  ) => Entered
   /** Takes back whatever became of a question whose answer nobody has. */
   readonly withdraw: (entry: Entry) => Effect.Effect<void>
 }
@@ -73,14 +78,14 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
 
   return {
     withdraw,
-    admit: (entry, { asked, fence: drawn, waited }, abandoned, { left, pass, refused }) => {
+    admit: (entry, { asked, context, fence: drawn, waited }, abandoned, { left, pass, refused }) => {
       const { names, request, token } = entry
       const fence = Number(drawn)
       const held = keeper.hold({ resources: names, token, fence }, asked)
       entry.held = held
       let state: "running" | "ending" | "ended" = "running"
-      const close = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
-        if (state === "ended") return Effect.void
+      const close = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> | undefined => {
+        if (state === "ended") return undefined
         // Whoever was interrupted on its way in leaves no mark as if its owner had died.
         const unbegun = state === "running" && Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
         const release = unbegun ? withdraw(entry) : released(node.release(names, token))
@@ -158,10 +163,8 @@ export const makeAdmissions = (options: AdmissionsOptions): Admissions => {
         commitClosing: options.journal ? commitClosing : undefined,
         close
       }
-      return Effect.contextWith((context: Context.Context<never>) => {
-        lockAcquisitionDuration.updateUnsafe(waited / 1000, context)
-        return Effect.succeed(admission)
-      })
+      lockAcquisitionDuration.updateUnsafe(waited / 1000, context)
+      return admission
     }
   }
 }

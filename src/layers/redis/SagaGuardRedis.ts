@@ -41,7 +41,7 @@ import { recordKey } from "./RedisKeys.ts"
 import * as RedisLock from "./RedisLock.ts"
 import { makeAdmissions } from "./SagaGuardAdmission.ts"
 import { Entry } from "./SagaGuardEntry.ts"
-import { questionsTo } from "./SagaGuardScripts.ts"
+import { type Drawn, questionsTo } from "./SagaGuardScripts.ts"
 import { Waiter } from "./SagaGuardWaiter.ts"
 
 export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, RedisIdempotency.RedisIdempotencyOptions {
@@ -128,7 +128,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       },
       onSuccess: (answer): Effect.Effect<Entered | A, Refusal> => {
         waiter.isAsking = false
-        if (typeof answer === "string") return admitted(waiter, asked, answer, [])
+        if (typeof answer === "string") return admitted(waiter, asked, [answer])
         switch (answer[0]) {
           case "held":
             landings.letDown(waiter)
@@ -136,8 +136,8 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
           case "found":
             return found(waiter, answer[1])
           case "admitted": {
-            const [, fence, ...marks] = answer
-            return admitted(waiter, asked, fence, marks)
+            const [, ...drawn] = answer
+            return admitted(waiter, asked, drawn)
           }
         }
       }
@@ -169,12 +169,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     return served(waiter.request, landed, replayed)
   }
 
-  const admitted = (
-    waiter: Waiter,
-    asked: number,
-    fence: string,
-    marks: ReadonlyArray<string>
-  ): Effect.Effect<Entered, Refusal> => {
+  const admitted = (waiter: Waiter, asked: number, [fence, ...marks]: Drawn): Effect.Effect<Entered, Refusal> => {
     const now = clock.currentTimeMillisUnsafe()
     if (now >= keeper.deadline(asked)) {
       giveUp(waiter)
@@ -184,7 +179,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const admit = (abandoned: ReadonlyArray<OpenMark>) => {
       if (waiter.isAboard) landings.leave(waiter)
       const waited = now - waiter.since
-      return admissions.admit(waiter, { fence, asked, waited }, abandoned, {
+      const admission = admissions.admit(waiter, { fence, asked, waited, context: waiter.caller }, abandoned, {
         // Whoever waits for the result need not ask for it: he comes next only if there is none.
         pass: (records) => {
           if (!records || !landings.isAwaited(waiter)) standDown(waiter)
@@ -198,6 +193,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
           standDown(waiter)
         }
       })
+      return Effect.succeed(admission)
     }
     if (marks.length === 0) return admit([])
     const read = Effect.tapError(readMarks(marks), () => {
@@ -262,7 +258,11 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     }
   })
 
-  const admit = (asked: IdempotencyRequest, restore: Restore): Effect.Effect<Entered, Refusal> => {
+  const admit = (
+    asked: IdempotencyRequest,
+    restore: Restore,
+    caller: Context.Context<never>
+  ): Effect.Effect<Entered, Refusal> => {
     const request = options.replay === false ? blind(asked) : asked
     const invalid = request.derived ? undefined : invalidKey(request.key)
     if (invalid !== undefined) return Effect.fail(invalid)
@@ -271,10 +271,10 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const names = resourceNames(locked(request, request.derived ? name : wantedBy(name)))
     if (names instanceof LockError) return Effect.fail(names)
     if (composed !== undefined && new Entry(request, names, record, "").tags.size > 1) {
-      return composed(request, restore)
+      return composed(request, restore, caller)
     }
     const now = clock.currentTimeMillisUnsafe()
-    const waiter = new Waiter(request, names, record, `${origin}:${++questioned}`, context, now)
+    const waiter = new Waiter(request, names, record, `${origin}:${++questioned}`, { context, caller }, now)
     const waiting = (held?: number) =>
       Effect.onExit(wait(waiter, restore, held), (exit) => {
         if (Exit.isFailure(exit) || exit.value._tag === "Replayed") depart(waiter)

@@ -32,9 +32,13 @@ end
 `
 
 /** The fence, and the marks of those that were admitted before. */
-export type Admitted = readonly ["admitted", string, ...ReadonlyArray<string>]
+export type Drawn = readonly [fence: string, ...marks: ReadonlyArray<string>]
 /** Admitted where nothing was there: the fence alone. Held: for so many milliseconds. */
-export type Answer = string | Exclude<Found, readonly ["none"]> | readonly ["held", string] | Admitted
+export type Answer =
+  | string
+  | Exclude<Found, readonly ["none"]>
+  | readonly ["held", string]
+  | readonly ["admitted", ...Drawn]
 
 /** In milliseconds. */
 export interface Lives {

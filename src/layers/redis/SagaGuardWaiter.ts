@@ -19,6 +19,7 @@ export class Waiter extends Entry implements Place<Signal>, Passenger<Landed> {
   relies = false
   /** Its question is on its way. */
   isAsking = false
+  readonly caller: Context.Context<never>
   private readonly context: Context.Context<never>
   private bell: Bell | undefined = undefined
 
@@ -27,11 +28,12 @@ export class Waiter extends Entry implements Place<Signal>, Passenger<Landed> {
     names: ReadonlyArray<string>,
     record: string,
     token: string,
-    context: Context.Context<never>,
+    { caller, context }: { readonly caller: Context.Context<never>; readonly context: Context.Context<never> },
     since: number
   ) {
     super(request, names, record, token)
     this.what = sameResult(request, record)
+    this.caller = caller
     this.context = context
     this.since = since
   }

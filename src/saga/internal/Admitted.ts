@@ -56,8 +56,7 @@ export const runAdmitted = <A>(entry: Entry<A>): Effect.Effect<A, unknown, Servi
     replay: undefined
   })
   const frame = outermost(root, saga)
-  const run = () =>
-    Effect.flatMap(runBody(saga, payload, frame, lease, context, restore), (exit) => ended(entry, frame, exit))
+  const run = () => runBody(saga, payload, frame, lease, context, restore, (exit) => ended(entry, frame, exit))
   return admission.abandoned.length === 0
     ? run()
     : Effect.flatMap(afterOthers(entry, root, journal), (served) =>

@@ -20,7 +20,8 @@ export interface Attempt {
   readonly call: number
   readonly limit: Duration.Duration
   readonly retry: Schedule.Schedule<unknown>
-  readonly effect: Erased
+  /** Made anew for each attempt. */
+  readonly effect: () => Erased
   /** `prepare` reads what `execute` will replace: its success tells the breaker nothing of the writes. */
   readonly kind: "prepare" | "execute" | "compensate"
   readonly observer: Observer | undefined
@@ -42,8 +43,11 @@ const within = (context: Context.Context<never>, { call, kind, root, step }: Att
   return Context.add(Context.add(context, SagaRun, run), References.CurrentLogAnnotations, annotations)
 }
 
-const probed = ({ call, effect, kind, root, step }: Attempt): Erased =>
-  root.probe === undefined ? effect : root.probe({ sagaId: root.sagaId, step: step.name, call, kind }, effect)
+const probed = ({ call, effect, kind, root, step }: Attempt): (() => Erased) => {
+  const { probe } = root
+  if (probe === undefined) return effect
+  return () => probe({ sagaId: root.sagaId, step: step.name, call, kind }, Effect.suspend(effect))
+}
 
 /** In a fiber of its own, within its time limit. */
 class Timed extends Stoppable implements Limit {
@@ -129,11 +133,11 @@ export interface Bounds {
 }
 
 export const bounded = (bounds: Bounds, effect: () => Erased): Erased =>
-  Effect.onExit(
+  Effect.onExitPrimitive(
     Effect.suspend(() => (bounds.begin() ? effect() : Effect.interrupt)),
     (exit) => {
       bounds.ended(exit)
-      return Effect.void
+      return undefined
     }
   )
 

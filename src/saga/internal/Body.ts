@@ -10,17 +10,18 @@ import { Running } from "./Running.ts"
 import { Stoppable } from "./Stoppable.ts"
 
 /**
- * Everything that `run` began has ended when this does; uninterruptible but for `restore`. `context` is what `run` and
- * its steps see.
+ * Everything that `run` began has ended when `then` goes on with its end; uninterruptible but for `restore`. `context` is
+ * what `run` and its steps see.
  */
-export const runBody = (
+export const runBody = <A, E, R>(
   saga: SagaDefinition,
   payload: unknown,
   frame: Frame,
   lease: Lease,
   context: Context.Context<never>,
-  restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-): Effect.Effect<Exit.Exit<unknown, unknown>> => {
+  restore: <B, E2, R2>(effect: Effect.Effect<B, E2, R2>) => Effect.Effect<B, E2, R2>,
+  then: (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => {
   const { root } = frame
   const contending = new Contending(saga, payload, frame, lease, context).running
   const over = (exit: Exit.Exit<unknown, unknown>) => {
@@ -30,10 +31,10 @@ export const runBody = (
     root.closed = exit._tag === "Failure"
     const end = () => {
       root.closed = true
-      return exit
+      return then(exit)
     }
     // A step forked off by `run` counts as long as it runs.
-    return root.running.length === 0 ? Effect.succeed(end()) : Effect.map(whenIdle(root), end)
+    return root.running.length === 0 ? end() : Effect.flatMap(whenIdle(root), end)
   }
   return Effect.matchCauseEffect(restore(contending), {
     onFailure: (cause) => over(Exit.failCause(cause)),
@@ -50,10 +51,7 @@ class Contending extends Stoppable {
   private lift: (() => void) | undefined = undefined
 
   constructor(saga: SagaDefinition, payload: unknown, frame: Frame, lease: Lease, outer: Context.Context<never>) {
-    super(
-      Effect.suspend(() => saga.run(payload)),
-      Context.add(outer, Running, frame)
-    )
+    super(() => saga.run(payload), Context.add(outer, Running, frame))
     this.saga = saga
     this.root = frame.root
     this.lease = lease

@@ -1,5 +1,5 @@
 /** One execution, from the request to its receipt: the recorded result of an earlier one, or an admission and a run. */
-import { Context, Effect, References, Scope } from "effect"
+import { Context, Effect, Fiber, References, Scope } from "effect"
 import { IdempotencyError, RecordUnreadable } from "../../schema/IdempotencyError.ts"
 import { Ids } from "../../services/Ids.ts"
 import { type Admit, closed, type Entered, SagaGuard } from "../../services/SagaGuard.ts"
@@ -61,7 +61,7 @@ const requested = <A>(
     const context = annotated(current, about)
     const asking = { saga, payload, request, context, as }
     const { admit } = Context.get(context, SagaGuard)
-    return admit === undefined ? enterScoped(asking) : Effect.updateContext(enter(asking, admit), () => context)
+    return admit === undefined ? enterScoped(asking) : enter(asking, admit)
   }
   // The context has the saga's span by then, which was made before the id was drawn.
   return isTraced(outer)
@@ -95,18 +95,31 @@ const enter = <A>(asking: Asking<A>, admit: Admit): Effect.Effect<A, unknown, Se
       return own
     }
     let admission: Entered | undefined
-    const whole = Effect.flatMap(admit(asking.request, restore), (answer) => {
+    const whole = Effect.flatMap(admit(asking.request, restore, asking.context), (answer) => {
       admission = answer
       return answer._tag === "Replayed"
         ? replayed(asking, answer.result, (request) => restore(enter({ ...asking, request }, admit)))
         : admitted({ ...asking, scope, restore, admission: answer })
     })
-    return Effect.onExit(whole, (exit) => {
+    const leave = inContext(asking.context)
+    return Effect.onExitPrimitive(whole, (exit) => {
       const closing = own === undefined ? undefined : Scope.closeUnsafe(own, exit)
       const close = closed(admission, exit)
-      return closing === undefined ? close : Effect.ensuring(closing, close)
+      if (closing === undefined && close === undefined) return leave()
+      return Effect.ensuring(Effect.ensuring(closing ?? Effect.void, close ?? Effect.void), Effect.sync(leave))
     })
   })
+
+/** `Effect.updateContext` for whoever has an end of his own already: the fiber is in this context until it is left. */
+const inContext = (context: Context.Context<never>): (() => undefined) => {
+  const fiber = Fiber.getCurrent()
+  const before = fiber?.context
+  fiber?.setContext(context)
+  return () => {
+    if (before !== undefined) fiber?.setContext(before)
+    return undefined
+  }
+}
 
 /** Where an admission is a scope's. Many may wait in here, who need keep no more than that scope. */
 const enterScoped = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services> => {

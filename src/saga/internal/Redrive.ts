@@ -189,7 +189,7 @@ const retriable =
           kind: "execute",
           limit: step.timeout ?? root.settings.stepTimeout,
           retry: root.settings.stepRetry,
-          effect: Effect.suspend(() => step.execute(input)),
+          effect: () => step.execute(input),
           observer: undefined
         }),
         "done"

@@ -25,5 +25,6 @@ export const resume = Effect.fnUntraced(function* (
         listener(root.aborted)
       })
   }
-  return yield* runBody({ ...saga, timeout: undefined }, payload, frame, watched, context, Effect.interruptible)
+  const unlimited = { ...saga, timeout: undefined }
+  return yield* runBody(unlimited, payload, frame, watched, context, Effect.interruptible, Effect.succeed)
 })

@@ -75,7 +75,7 @@ const callUndoable = (
     definition,
     call.number,
     "execute",
-    Effect.suspend(() => definition.execute(input, call.before)),
+    () => definition.execute(input, call.before),
     call
   )
   const prepare = begun.again ? undefined : definition.prepare
@@ -92,13 +92,7 @@ const callUndoable = (
       : prepared(
           call,
           root,
-          attemptOf(
-            root,
-            definition,
-            call.number,
-            "prepare",
-            Effect.suspend(() => prepare(input))
-          ),
+          attemptOf(root, definition, call.number, "prepare", () => prepare(input)),
           execute
         )
   return bounded(call, () => spannedCall(whole, fiber, root, "step", call))
@@ -109,7 +103,7 @@ const attemptOf = (
   step: UndoableStep | RetriableStep,
   call: number,
   kind: "prepare" | "execute",
-  effect: Erased,
+  effect: () => Erased,
   observer?: Observer
 ): Attempt => ({
   root,
@@ -148,8 +142,7 @@ const callRetriable = (
     root.retriables.push(call)
     const attempted = Effect.suspend(() => {
       root.pivoted = true
-      const execute = Effect.suspend(() => step.execute(input))
-      return attempts(attemptOf(root, step, number, "execute", execute))
+      return attempts(attemptOf(root, step, number, "execute", () => step.execute(input)))
     })
     const start = Effect.andThen(
       whenIdle(root),
@@ -234,16 +227,16 @@ const callNested = (
             orElse: () => Effect.fail(new StepTimeout({ step: definition.name, after: limit }))
           })
     const logged = Effect.annotateLogs(inner, { step: definition.name })
-    return Effect.onExit(spannedCall(logged, fiber, root, "saga", nested), (exit) => {
+    return Effect.onExitPrimitive(spannedCall(logged, fiber, root, "saga", nested), (exit) => {
       if (exit._tag === "Success") {
         nested.output = Option.some(exit.value)
         noteDone(root, nested, exit.value)
-        return Effect.void
+        return undefined
       }
       nested.failure = exit.cause
       // When the outer saga is ending too, its own undoing covers this one in its order.
       if (root.closed || root.pivoted || root.aborted !== undefined || Cause.hasInterrupts(exit.cause)) {
-        return Effect.void
+        return undefined
       }
       return Effect.map(undo(nested.frame, exit.cause), (failures) => {
         root.failures.push(...failures)

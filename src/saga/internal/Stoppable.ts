@@ -4,19 +4,28 @@ import type { Erased } from "./Definition.ts"
 
 export type Ended = Exit.Exit<unknown, unknown>
 
+/** As `Effect.suspend` has it: what throws is a defect. */
+const made = (body: () => Erased): Erased => {
+  try {
+    return body()
+  } catch (defect) {
+    return Effect.die(defect)
+  }
+}
+
 /**
  * What it runs, in which context, and what goes on around it, without an effect for each: one object for all, since there
  * is one for each step of each saga. If it starts, `tried` and then one of the last two are called, once and whatever
  * happens.
  */
 export abstract class Stoppable {
-  private readonly body: Erased
+  private readonly body: () => Erased
   private readonly context: Context.Context<never>
   private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   private end: Exit.Exit<never, unknown> | undefined = undefined
   private isAbandoned = false
 
-  constructor(body: Erased, context: Context.Context<never>) {
+  constructor(body: () => Erased, context: Context.Context<never>) {
     this.body = body
     this.context = context
   }
@@ -53,7 +62,7 @@ export abstract class Stoppable {
       resume(Effect.interrupt)
       return undefined
     }
-    const fiber = Effect.runForkWith(this.context)(this.body)
+    const fiber = Effect.runForkWith(this.context)(made(this.body))
     const ended = fiber.pollUnsafe()
     if (ended !== undefined) return this.endedAtOnce(ended, resume)
     this.fiber = fiber

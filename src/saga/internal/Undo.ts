@@ -61,7 +61,7 @@ const undoIn = (context: Context.Context<never>, root: Root, call: Call, cause: 
     kind: "compensate",
     limit: root.settings.compensationTimeout,
     retry: root.settings.compensationRetry,
-    effect: Effect.suspend(() => step.compensate(call.input, { before: call.before, output: call.output, cause })),
+    effect: () => step.compensate(call.input, { before: call.before, output: call.output, cause }),
     observer: undefined
   }
   const settled = (first: Erased) =>
