@@ -34,8 +34,8 @@ export interface ProtectOptions {
   readonly countSuccess?: boolean
 }
 
-/** Is told how a call ended; what is left to do about that, if anything. */
-export type Told = (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void> | undefined
+/** Is told how a call ended, and what that means where it is not plain; what is left to do about it, if anything. */
+export type Told = (exit: Exit.Exit<unknown, unknown>, options?: ProtectOptions) => Effect.Effect<void> | undefined
 
 export class CircuitBreakers extends Context.Service<
   CircuitBreakers,
@@ -52,7 +52,7 @@ export class CircuitBreakers extends Context.Service<
      * The same without an effect around the call: where it surely may run now, whom to tell how it ended. Undefined, or
      * not there at all: only `protect` knows.
      */
-    readonly unhindered?: (dependency: string, options?: ProtectOptions) => Told | undefined
+    readonly unhindered?: (dependency: string) => Told | undefined
     readonly statistics: Effect.Effect<ReadonlyArray<BreakerStatistics>>
     /** Opens the breaker until `reset`. */
     readonly isolate: (dependency: string) => Effect.Effect<void>

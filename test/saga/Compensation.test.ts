@@ -76,10 +76,10 @@ describe("compensation", () => {
       let undoing = false
       const throwing = CircuitBreakers.of({
         ...breakers,
-        unhindered: (dependency, options) => {
+        unhindered: (dependency) => {
           if (undoing && dependency === "b") throw new Error("no breaker")
           undoing ||= dependency === "c"
-          return breakers.unhindered?.(dependency, options)
+          return breakers.unhindered?.(dependency)
         }
       })
       const error = yield* Effect.flip(Effect.provideService(write.execute(doc), CircuitBreakers, throwing))

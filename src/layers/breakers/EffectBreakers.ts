@@ -44,6 +44,8 @@ interface Circuit {
   isolated: boolean
   /** Surely closed with no failure behind it: known only where nobody else has a say. */
   clean: boolean
+  /** Of those that it lets pass as long as it is clean; made when the first does. */
+  told: Told | undefined
   successes: number
   failures: number
   rejections: number
@@ -76,6 +78,7 @@ const make = Effect.fnUntraced(function* (
         generation: 0,
         isolated: false,
         clean: local,
+        told: undefined,
         successes: 0,
         failures: 0,
         rejections: 0
@@ -135,7 +138,7 @@ const make = Effect.fnUntraced(function* (
   ) => {
     let outcome: CircuitBreaker.Outcome | undefined
     let failures = 0
-    return Effect.onExit(
+    return Effect.onExitPrimitive(
       circuit.breaker.execute(effect, {
         key: keyOf(dependency, circuit),
         classify: (exit) => {
@@ -148,15 +151,15 @@ const make = Effect.fnUntraced(function* (
         if (outcome === undefined) circuit.rejections++
         // A success closes the breaker and ends the row of failures, unless one was counted since.
         else if (local && outcome === CircuitBreaker.success && failures === circuit.failures) circuit.clean = true
-        return Effect.void
+        return undefined
       }
     )
   }
 
   /** Closed, without a failure behind it: only a failure, or what follows one, is news to the breaker. */
-  const unhindered = (dependency: string, circuit: Circuit, options: ProtectOptions | undefined): Told => {
+  const unhindered = (dependency: string, circuit: Circuit): Told => {
     const key = keyOf(dependency, circuit)
-    return (exit) => {
+    return (exit, options) => {
       const outcome = outcomeOf(circuit, options, exit)
       if (circuit.clean || outcome === CircuitBreaker.ignored || key !== keyOf(dependency, circuit)) return undefined
       return Effect.flatMap(
@@ -168,6 +171,11 @@ const make = Effect.fnUntraced(function* (
             : Effect.void
       )
     }
+  }
+
+  const toldOf = (dependency: string, circuit: Circuit): Told => {
+    circuit.told ??= unhindered(dependency, circuit)
+    return circuit.told
   }
 
   const protectWith = <A, E, R>(
@@ -182,8 +190,8 @@ const make = Effect.fnUntraced(function* (
       return Effect.fail(new CircuitBreaker.CircuitBreakerError({ reason }))
     }
     if (circuit.clean) {
-      const tell = unhindered(dependency, circuit, options)
-      return Effect.onExit(effect, (exit) => tell(exit) ?? Effect.void)
+      const tell = toldOf(dependency, circuit)
+      return Effect.onExitPrimitive(effect, (exit) => tell(exit, options))
     }
     return admitted(dependency, circuit, effect, (exit) => outcomeOf(circuit, options, exit))
   }
@@ -206,9 +214,9 @@ const make = Effect.fnUntraced(function* (
           ? Effect.flatMap(open(dependency), (opened) => protectWith(dependency, opened, options, effect))
           : protectWith(dependency, circuit, options, effect)
       }),
-    unhindered: (dependency, options) => {
+    unhindered: (dependency) => {
       const circuit = circuits.get(dependency)
-      return circuit?.clean === true && !circuit.isolated ? unhindered(dependency, circuit, options) : undefined
+      return circuit?.clean === true && !circuit.isolated ? toldOf(dependency, circuit) : undefined
     },
     statistics: Effect.suspend(() =>
       Effect.forEach(circuits, ([dependency, circuit]) =>
@@ -233,6 +241,7 @@ const make = Effect.fnUntraced(function* (
       Effect.flatMap(circuitOf(dependency), (circuit) => {
         circuit.isolated = false
         circuit.generation++
+        circuit.told = undefined
         circuit.clean = local
         return Metric.update(circuitBreakerState(dependency), stateNumber.Closed)
       }),

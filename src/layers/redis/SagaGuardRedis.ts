@@ -276,9 +276,9 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     const now = clock.currentTimeMillisUnsafe()
     const waiter = new Waiter(request, names, record, `${origin}:${++questioned}`, { context, caller }, now)
     const waiting = (held?: number) =>
-      Effect.onExit(wait(waiter, restore, held), (exit) => {
+      Effect.onExitPrimitive(wait(waiter, restore, held), (exit) => {
         if (Exit.isFailure(exit) || exit.value._tag === "Replayed") depart(waiter)
-        return Effect.void
+        return undefined
       })
     return places.join(waiter) ? ask(waiter, restore, waiting) : waiting()
   }

@@ -42,11 +42,7 @@ export const runAdmitted = <A>(entry: Entry<A>): Effect.Effect<A, unknown, Servi
   const { admission, context, payload, request, restore, saga, scope } = entry
   const journal = Context.get(context, SagaJournal)
   const { lease } = admission
-  const opening: Unopened["open"] = (records) =>
-    Effect.map(open(entry, journal, records), (opened) => {
-      root.fence = opened.fence
-      return opened
-    })
+  const opening: Unopened["open"] = (records) => open(entry, journal, records, root)
   const root: Root = rootIn(context, saga, {
     sagaId: request.sagaId,
     resources: request.resources,
@@ -136,17 +132,21 @@ interface Opened {
   readonly written: boolean
 }
 
-/** Mostly nothing is in its way: then no context is made for settling that. */
+/** Mostly nothing is in its way: then the fence is that of the lease, and no context is made for settling that. */
 const open = (
   entry: Entry<unknown>,
   journal: SagaJournal,
-  records: ReadonlyArray<JournalRecord>
+  records: ReadonlyArray<JournalRecord>,
+  root: Root
 ): Effect.Effect<Opened, LockError | JournalError> => {
   const { fence } = entry.admission.lease
   return Effect.flatMap(journal.open(journalOf(entry, fence), records), (inTheWay) =>
     inTheWay.length === 0
       ? Effect.succeed({ fence, written: true })
-      : Effect.provideContext(openAfter(entry, journal, inTheWay), entry.context)
+      : Effect.map(Effect.provideContext(openAfter(entry, journal, inTheWay), entry.context), (opened) => {
+          root.fence = opened.fence
+          return opened
+        })
   )
 }
 

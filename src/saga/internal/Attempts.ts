@@ -157,7 +157,9 @@ class First extends Timed {
   }
   protected override onward(exit: Ended) {
     const { attempt, bounds } = this
-    const left = this.tell(exit)
+    // A success of a write is what it is.
+    const left =
+      exit._tag === "Success" && attempt.kind !== "prepare" ? this.tell(exit) : this.tell(exit, protection(attempt))
     if (left !== undefined) return bounded(bounds, () => retrying(attempt, Effect.andThen(left, exit)))
     if (!isFinal(attempt, exit)) return bounded(bounds, () => retrying(attempt, exit))
     bounds.ended(exit)
@@ -175,8 +177,7 @@ const passing: Told = () => undefined
 /** The attempts of one call, in this context; fails with the last attempt's own error. */
 export const attemptsIn = (context: Context.Context<never>, attempt: Attempt, bounds: Bounds): Erased => {
   const { root, step } = attempt
-  const tell =
-    step.dependency === undefined ? passing : root.breakers.unhindered?.(step.dependency, protection(attempt))
+  const tell = step.dependency === undefined ? passing : root.breakers.unhindered?.(step.dependency)
   return tell === undefined
     ? bounded(bounds, () => retrying(attempt, once(attempt, context)))
     : new First(attempt, context, bounds, tell).running

@@ -115,9 +115,9 @@ export const makeBooks = (
     const before = noted
     const written = write(before.length === 0 ? records : [...before, ...records])
     noted = []
-    return Effect.onError(written, () => {
-      noted = [...before, ...noted]
-      return Effect.void
+    return Effect.onExitPrimitive(written, (exit) => {
+      if (exit._tag === "Failure") noted = [...before, ...noted]
+      return undefined
     })
   }
   const append = (all: Records): Effect.Effect<boolean, BooksError> =>
