@@ -193,14 +193,16 @@ const digestOf = (script: { readonly lua: string }): string => {
  */
 const evalBy =
   (send: Sending, command: (name: string, args: Array<string>) => Sent): Redis.Redis["Service"]["eval"] =>
-  (script) =>
-  (...params) => {
-    const args = [digestOf(script), String(script.numberOfKeys(...params))]
-    for (const one of script.params(...params)) args.push(typeof one === "string" ? one : String(one))
-    return send(
-      () => command("evalsha", args),
-      (refusal) => (refusal.includes("NOSCRIPT") ? command("eval", [script.lua, ...args.slice(1)]) : undefined)
-    )
+  (script) => {
+    const digest = digestOf(script)
+    return (...params) => {
+      const args = [digest, String(script.numberOfKeys(...params))]
+      for (const one of script.params(...params)) args.push(typeof one === "string" ? one : String(one))
+      return send(
+        () => command("evalsha", args),
+        (refusal) => (refusal.includes("NOSCRIPT") ? command("eval", [script.lua, ...args.slice(1)]) : undefined)
+      )
+    }
   }
 
 /** Redis' reply to a command has the type its caller expects of that command: the one cast of this module. */

@@ -98,6 +98,8 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
       }
     })
 
+  const [opens, appends, closes] = [redis.eval(Scripts.open), redis.eval(Scripts.append), redis.eval(Scripts.close)]
+
   const get = Effect.fnUntraced(function* (sagaId: string): Effect.fn.Return<Journal | undefined, JournalError> {
     const texts = yield* Effect.mapError(redis.eval(Scripts.read)(sagaId), failed("read"))
     if (texts.length === 0) return undefined
@@ -153,18 +155,18 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
       const own = kept(saga.sagaId, saga.payload)
       const { text } = recordsText(records, own)
       // If it was open already its payload is this one, but the records were not written.
-      return opening(redis.eval(Scripts.open)(saga, own.payload.text, text), inTheWay, () => sagas.opened(saga, own))
+      return opening(opens(saga, own.payload.text, text), inTheWay, () => sagas.opened(saga, own))
     },
     append: (ref, owner, records) => {
       const own = sagas.of(ref)
       const texts = recordsText(records, own)
       const undoing = records.some(({ _tag }) => _tag === "Undoing")
-      return asked("append", redis.eval(Scripts.append)(ref.sagaId, owner, undoing, texts.text), () => {
+      return asked("append", appends(ref.sagaId, owner, undoing, texts.text), () => {
         if (own !== undefined) keep(own, texts)
       })
     },
     closing,
-    close: (ref, owner, records, end) => asked("close", redis.eval(Scripts.close)(closing(ref, owner, records, end))),
+    close: (ref, owner, records, end) => asked("close", closes(closing(ref, owner, records, end))),
     claim: ({ sagaId }, from, to) =>
       to <= from ? Effect.succeed(false) : asked("claim", redis.eval(Scripts.claim)(sagaId, from, to)),
     note: ({ sagaId }, problem) =>

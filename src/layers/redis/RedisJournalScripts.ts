@@ -16,11 +16,18 @@ const unfinishedKey = (resource: string) => `dtx:unfinished:${resource}`
 /** Saga ids, by time. */
 const JOURNALS = "dtx:journals"
 
-/** In milliseconds; of records in seconds and microseconds, which costs less where nothing is reckoned with it. */
-const TIMES = `
-local function millis(time) return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)) end
-local function dated(time, records) return time[1] .. ' ' .. time[2] .. '\\n' .. records end
-`
+// What the scripts have in common is written into each: a function of Lua is made anew by every call that has it.
+
+/** What `TIME` says, in milliseconds, as text. */
+const millis = (time: string) => `${time}[1] .. string.sub('00000' .. ${time}[2], -6, -4)`
+/** Records with the time in seconds and microseconds, which costs less where nothing is reckoned with it. */
+const dated = (time: string, records: string) => `${time}[1] .. ' ' .. ${time}[2] .. '\\n' .. ${records}`
+/** Whether this is the state of an unfinished journal of this owner, who alone writes it. */
+const isOwned = (state: string, owner: string) =>
+  `(${state} and string.sub(${state}, 1, #${owner} + 1) == ${owner} .. ' '
+  and string.sub(${state}, #${owner} + 2, #${owner} + 10) ~= 'finished ')`
+/** Its status, when it was opened, and its problem. */
+const parts = (state: string) => `string.match(${state}, '^%d+ (%a+) (%d+) %d+(.*)$')`
 
 /**
  * Invariant: either all resources name this saga and its journal is there with its first records, or nothing was
@@ -39,7 +46,7 @@ export const open = script(
   ],
   {
     numberOfKeys: (saga) => 2 + saga.resources.length,
-    lua: `${TIMES}
+    lua: `
 if redis.call('EXISTS', KEYS[1], unpack(KEYS, 3)) > 0 then
   if redis.call('EXISTS', KEYS[1]) == 1 then return {} end
   local others = {}
@@ -52,25 +59,15 @@ if redis.call('EXISTS', KEYS[1], unpack(KEYS, 3)) > 0 then
   if #others > 0 then return others end
 end
 local time = redis.call('TIME')
-local at = millis(time)
+local at = ${millis("time")}
 for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[1]) end
 local journal = {ARGV[2] .. ' running ' .. at .. ' ' .. at, ARGV[3], ARGV[4]}
-if ARGV[5] ~= '[]' then journal[4] = dated(time, ARGV[5]) end
+if ARGV[5] ~= '[]' then journal[4] = ${dated("time", "ARGV[5]")} end
 redis.call('RPUSH', KEYS[1], unpack(journal))
 redis.call('ZADD', KEYS[2], '-' .. at, ARGV[1])
 return {}`
   }
 ).withReturnType<ReadonlyArray<string>>()
-
-/** The state of an unfinished journal of this owner, who alone writes it; and its parts. */
-const OWNED = `
-local function owned(journal, own)
-  local state = redis.call('LINDEX', journal, 0)
-  local owns = state and string.sub(state, 1, #own + 1) == own .. ' '
-  return owns and string.sub(state, #own + 2, #own + 10) ~= 'finished ' and state
-end
-local function parts(state) return string.match(state, '^%d+ (%a+) (%d+) %d+(.*)$') end
-`
 
 export const append = script(
   (sagaId: string, owner: number, undoing: boolean, records: string) => [
@@ -81,14 +78,14 @@ export const append = script(
   ],
   {
     numberOfKeys: 1,
-    lua: `${TIMES}${OWNED}
-local state = owned(KEYS[1], ARGV[1])
-if not state then return 0 end
+    lua: `
+local state = redis.call('LINDEX', KEYS[1], 0)
+if not ${isOwned("state", "ARGV[1]")} then return 0 end
 local time = redis.call('TIME')
-if ARGV[3] ~= '[]' then redis.call('RPUSH', KEYS[1], dated(time, ARGV[3])) end
+if ARGV[3] ~= '[]' then redis.call('RPUSH', KEYS[1], ${dated("time", "ARGV[3]")}) end
 if ARGV[2] ~= '' then
-  local _, opened, rest = parts(state)
-  redis.call('LSET', KEYS[1], 0, ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. opened .. ' ' .. millis(time) .. rest)
+  local _, opened, rest = ${parts("state")}
+  redis.call('LSET', KEYS[1], 0, ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. opened .. ' ' .. ${millis("time")} .. rest)
 end
 return 1`
   }
@@ -116,24 +113,24 @@ export const closing = (
  * By the keys from one to another, and the arguments from one on. Invariant: it ends once, by its owner; then its resources
  * are free. Asked again, it answers alike. Of the finished in the index, one in sixteen that end sees which have expired.
  */
-export const CLOSE = `${TIMES}${OWNED}
+export const CLOSE = `
 local function close(first, last, arg)
   local journal, owner, ended = KEYS[first], ARGV[arg], ARGV[arg + 2]
-  local state = owned(journal, owner)
-  if not state then
-    local by, how = string.match(redis.call('LINDEX', journal, 0) or '', '^(%d+) finished %d+ %d+ (%a+)')
+  local state = redis.call('LINDEX', journal, 0)
+  if not ${isOwned("state", "owner")} then
+    local by, how = string.match(state or '', '^(%d+) finished %d+ %d+ (%a+)')
     return by == owner and how == string.match(ended, '^%a+')
   end
-  local _, opened = parts(state)
+  local _, opened = ${parts("state")}
   local time = redis.call('TIME')
-  local at = millis(time)
-  if ARGV[arg + 4] ~= '[]' then redis.call('RPUSH', journal, dated(time, ARGV[arg + 4])) end
+  local at = ${millis("time")}
+  if ARGV[arg + 4] ~= '[]' then redis.call('RPUSH', journal, ${dated("time", "ARGV[arg + 4]")}) end
   redis.call('LSET', journal, 0, owner .. ' finished ' .. opened .. ' ' .. at .. ' ' .. ended)
   for i = first + 2, last do
     if redis.call('GET', KEYS[i]) == ARGV[arg + 1] then redis.call('DEL', KEYS[i]) end
   end
   redis.call('ZADD', KEYS[first + 1], at, ARGV[arg + 1])
-  if at % 16 == 0 then
+  if time[2] % 16 == 0 then
     redis.call('ZREMRANGEBYSCORE', KEYS[first + 1], 1, string.format('%.0f', at - ARGV[arg + 3]))
   end
   redis.call('PEXPIRE', journal, ARGV[arg + 3])
@@ -150,11 +147,12 @@ return close(1, #KEYS, 1) and 1 or 0`
 /** Of those who claim from one owner, one gets it. */
 export const claim = script((sagaId: string, from: number, to: number) => [journalKey(sagaId), from, to], {
   numberOfKeys: 1,
-  lua: `${TIMES}${OWNED}
-local state = owned(KEYS[1], ARGV[1])
-if not state then return 0 end
-local status, opened, rest = parts(state)
-local at = millis(redis.call('TIME'))
+  lua: `
+local state = redis.call('LINDEX', KEYS[1], 0)
+if not ${isOwned("state", "ARGV[1]")} then return 0 end
+local status, opened, rest = ${parts("state")}
+local time = redis.call('TIME')
+local at = ${millis("time")}
 redis.call('LSET', KEYS[1], 0, ARGV[2] .. ' ' .. status .. ' ' .. opened .. ' ' .. at .. rest)
 return 1`
 }).withReturnType<0 | 1>()

@@ -249,24 +249,23 @@ export interface Questions {
 
 export const questionsTo = (redis: Redis.Redis["Service"], lives: Lives): Questions => {
   const entering = (derived: boolean) => {
-    const by = (replays: boolean) => ofKind("enter", enterScript(lives.lease, derived, replays))
+    const by = (replays: boolean) => redis.eval(ofKind("enter", enterScript(lives.lease, derived, replays)))
     return { looking: by(true), blind: by(false) }
   }
   const leaving = (traced: boolean) => {
-    const by = (closes: boolean) => ofKind("leave", leaveScript(lives, traced, closes))
+    const by = (closes: boolean) => redis.eval(ofKind("leave", leaveScript(lives, traced, closes)))
     return { alone: by(false), closing: by(true) }
   }
   const [derived, callers, traced, itself] = [entering(true), entering(false), leaving(true), leaving(false)]
-  const withdrawing = ofKind("withdraw", withdrawScript(lives))
   return {
     enter: (entry) => {
       const { looking, blind } = entry.request.derived ? derived : callers
-      return redis.eval(entry.request.replay === false ? blind : looking)(entry)
+      return (entry.request.replay === false ? blind : looking)(entry)
     },
     leave: (entry, fence, ending, closing) => {
       const by = isItsOwnTrace(entry.request, lives.record, ending) ? itself : traced
-      return redis.eval(closing === undefined ? by.alone : by.closing)(entry, fence, ending, closing)
+      return (closing === undefined ? by.alone : by.closing)(entry, fence, ending, closing)
     },
-    withdraw: (entry) => redis.eval(withdrawing)(entry)
+    withdraw: redis.eval(ofKind("withdraw", withdrawScript(lives)))
   }
 }

@@ -175,12 +175,26 @@ export const nobody: Bounds = { begin: () => true, ended: () => {} }
 const passing: Told = () => undefined
 
 /** The attempts of one call, in this context; fails with the last attempt's own error. */
-export const attemptsIn = (context: Context.Context<never>, attempt: Attempt, bounds: Bounds): Erased => {
+export const attemptsIn = (context: Context.Context<never>, attempt: Attempt, bounds: Bounds): Erased =>
+  firstOf(context, attempt, bounds)?.running ?? bounded(bounds, () => retrying(attempt, once(attempt, context)))
+
+/** The same in an `Effect.callback`. */
+export const attemptIn = (
+  context: Context.Context<never>,
+  attempt: Attempt,
+  bounds: Bounds,
+  resume: (next: Erased) => void
+): Effect.Effect<unknown> | undefined => {
+  const first = firstOf(context, attempt, bounds)
+  if (first !== undefined) return first.start(resume)
+  resume(bounded(bounds, () => retrying(attempt, once(attempt, context))))
+  return undefined
+}
+
+const firstOf = (context: Context.Context<never>, attempt: Attempt, bounds: Bounds): First | undefined => {
   const { root, step } = attempt
   const tell = step.dependency === undefined ? passing : root.breakers.unhindered?.(step.dependency)
-  return tell === undefined
-    ? bounded(bounds, () => retrying(attempt, once(attempt, context)))
-    : new First(attempt, context, bounds, tell).running
+  return tell === undefined ? undefined : new First(attempt, context, bounds, tell)
 }
 
 export const attempts = (attempt: Attempt): Erased =>

@@ -1,8 +1,7 @@
 /** Calling a step: the saga that runs in the fiber keeps the books of it. */
-import { Cause, Context, Effect, type Fiber, Option } from "effect"
+import { Cause, Context, Effect, Fiber, Option } from "effect"
 import { StepTimeout } from "../../schema/SagaError.ts"
-import { isTraced } from "../../services/Traced.ts"
-import { type Attempt, attempts, attemptsIn, bounded, type Observer } from "./Attempts.ts"
+import { type Attempt, attemptIn, attempts, attemptsIn, bounded, type Observer } from "./Attempts.ts"
 import { type Begun, Calling } from "./Calling.ts"
 import type { Definition, Erased, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
 import {
@@ -24,22 +23,29 @@ import { undo } from "./Undo.ts"
 /** The saga, or nested saga, whose `run` this fiber is in. */
 export class Running extends Context.Service<Running, Frame>()("effect-saga/saga/internal/Running") {}
 
-/** None starts once undoing has begun, or in a fiber that outlived its saga. */
+type Resume = (next: Erased) => void
+type Waiting = Effect.Effect<unknown> | undefined
+const onward = (resume: Resume, next: Erased): undefined => void resume(next)
+
+/** None starts once undoing has begun, or in a fiber that outlived its saga. One callback, since mostly it is all there is. */
 export const callStep = (definition: Definition, input: unknown): Erased =>
-  Effect.withFiber((fiber) => {
-    const frame = Context.getOrUndefined(fiber.context, Running)
-    if (frame === undefined) return Effect.die(new Error(`the step ${definition.name} was called outside a saga`))
-    if (frame.steps.get(definition.name) !== definition) {
-      return Effect.die(new Error(`the step ${definition.name} is not among the steps of ${frame.root.saga}`))
+  Effect.callback((resume) => {
+    const fiber: Fiber.Fiber<unknown, unknown> | undefined = Fiber.getCurrent()
+    const frame = fiber && Context.getOrUndefined(fiber.context, Running)
+    if (fiber === undefined || frame === undefined) {
+      return resume(Effect.die(new Error(`the step ${definition.name} was called outside a saga`)))
     }
-    if (frame.root.closed || frame.root.aborted !== undefined) return Effect.interrupt
+    if (frame.steps.get(definition.name) !== definition) {
+      return resume(Effect.die(new Error(`the step ${definition.name} is not among the steps of ${frame.root.saga}`)))
+    }
+    if (frame.root.closed || frame.root.aborted !== undefined) return resume(Effect.interrupt)
     switch (definition._tag) {
       case "Undoable":
-        return callUndoable(frame, definition, input, fiber)
+        return callUndoable(frame, definition, input, fiber, resume)
       case "Retriable":
-        return callRetriable(frame, definition, input, fiber)
+        return resume(callRetriable(frame, definition, input, fiber))
       case "Nested":
-        return callNested(frame, definition, input, fiber)
+        return resume(callNested(frame, definition, input, fiber))
     }
   })
 
@@ -64,11 +70,12 @@ const callUndoable = (
   frame: Frame,
   definition: UndoableStep,
   input: unknown,
-  fiber: Fiber.Fiber<unknown, unknown>
-): Erased => {
+  fiber: Fiber.Fiber<unknown, unknown>,
+  resume: Resume
+): Waiting => {
   const root = frame.root
   const begun = begin(frame, definition, input)
-  if (Effect.isEffect(begun)) return begun
+  if (Effect.isEffect(begun)) return onward(resume, begun)
   const call = new Calling(frame, fiber, definition, input, begun)
   const executing = attemptOf(
     root,
@@ -79,11 +86,15 @@ const callUndoable = (
     call
   )
   const prepare = begun.again ? undefined : definition.prepare
-  const isPlain = prepare === undefined && !isTraced(fiber.context)
-  if (isPlain && !root.books.keeps) return attemptsIn(fiber.context, executing, call)
+  const isPlain = prepare === undefined && fiber.cache.tracer === undefined
+  if (isPlain && !root.books.keeps) return attemptIn(fiber.context, executing, call, resume)
   const intended = (then: () => Erased) =>
     intend(root, intent(frame, definition, call.number, input, call.before), then)
-  if (isPlain) return bounded(call, () => intended(() => attemptsIn(fiber.context, executing, call)))
+  if (isPlain)
+    return onward(
+      resume,
+      bounded(call, () => intended(() => attemptsIn(fiber.context, executing, call)))
+    )
   const attempted = attempts(executing)
   const execute = root.books.keeps ? Effect.suspend(() => intended(() => attempted)) : attempted
   const whole =
@@ -95,7 +106,10 @@ const callUndoable = (
           attemptOf(root, definition, call.number, "prepare", () => prepare(input)),
           execute
         )
-  return bounded(call, () => spannedCall(whole, fiber, root, "step", call))
+  return onward(
+    resume,
+    bounded(call, () => spannedCall(whole, fiber, root, "step", call))
+  )
 }
 
 const attemptOf = (

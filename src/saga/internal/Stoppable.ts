@@ -57,7 +57,8 @@ export abstract class Stoppable {
     return Effect.callback((resume) => this.start(resume))
   }
 
-  private start(resume: (next: Erased) => void): Effect.Effect<unknown> | undefined {
+  /** The same for whoever waits in an `Effect.callback` of his own. */
+  start(resume: (next: Erased) => void): Effect.Effect<unknown> | undefined {
     if (!this.begin()) {
       resume(Effect.interrupt)
       return undefined
