@@ -3,7 +3,7 @@ import { Context, Duration, Effect, Exit } from "effect"
 import type { LockError } from "../../schema/LockError.ts"
 import { SagaTimeout } from "../../schema/SagaError.ts"
 import type { Lease } from "../../services/DistributedLock.ts"
-import type { Frame, Root } from "./Frame.ts"
+import type { Frame, Root, RunningCall } from "./Frame.ts"
 import { whenIdle } from "./Idle.ts"
 import type { SagaDefinition } from "./Request.ts"
 import { Running } from "./Running.ts"
@@ -26,7 +26,7 @@ export const runBody = <A, E, R>(
   const contending = new Contending(saga, payload, frame, lease, context).running
   const over = (exit: Exit.Exit<unknown, unknown>) => {
     if (exit._tag === "Failure" || root.aborted !== undefined) {
-      for (const { fiber } of [...root.running]) fiber.interruptUnsafe()
+      interruptAll(root)
     }
     root.closed = exit._tag === "Failure"
     const end = () => {
@@ -40,6 +40,15 @@ export const runBody = <A, E, R>(
     onFailure: (cause) => over(Exit.failCause(cause)),
     onSuccess: (value) => over(Exit.succeed(value))
   })
+}
+
+/** Those too that begin while others are interrupted. */
+const interruptAll = ({ running }: Root) => {
+  const told = new Set<RunningCall>()
+  for (let call = running[0]; call !== undefined; call = running.find((one) => !told.has(one))) {
+    told.add(call)
+    call.fiber.interruptUnsafe()
+  }
 }
 
 class Contending extends Stoppable {
