@@ -1,8 +1,8 @@
 /** A call between the moments: its fiber yields, is interrupted, or its breaker has news while it runs. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Scheduler, Schema } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Scheduler, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { CircuitBreakers, Saga, SagaMemory, Step } from "effect-saga"
+import { CircuitBreakers, MemoryJournal, Saga, SagaMemory, Step } from "effect-saga"
 
 class Down extends Schema.TaggedError<Down>()("Down", {}) {}
 
@@ -132,5 +132,93 @@ describe("a call of a step", () => {
       yield* Fiber.join(fiber)
       assert.strictEqual(tried, 2)
     }).pipe(Effect.provide(own))
+  )
+
+  it.live("that fails leaves no step after the point of no return to begin beside it", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      for (const howItEnds of ["fails", "is interrupted"]) {
+        const down = yield* Deferred.make<void>()
+        const write = Step.make("write", {
+          input: Schema.String,
+          error: Down,
+          isTransient: () => false,
+          execute: () => Effect.andThen(Deferred.await(down), howItEnds === "fails" ? new Down() : Effect.never),
+          compensate: (id) => Effect.sync(() => log.push(`undo ${id}`))
+        })
+        const tell = Step.retriable("tell", {
+          input: Schema.String,
+          execute: (id) => Effect.sync(() => log.push(`tell ${id}`))
+        })
+        const saga = Saga.make("Beside", {
+          payload: Schema.String,
+          error: Down,
+          resource: (id) => id,
+          steps: [write, tell],
+          run: (id) =>
+            Effect.all(
+              [write(id), tell(id), Effect.andThen(Deferred.succeed(down, undefined), Effect.fail(new Down()))],
+              { concurrency: "unbounded", discard: true }
+            )
+        })
+        const error = yield* Effect.flip(within(Effect.provide(saga.execute(howItEnds), own)))
+        assert.strictEqual(error._tag, "Down")
+      }
+      assert.deepStrictEqual(log, ["undo fails", "undo is interrupted"])
+    })
+  )
+
+  it.live("ends with a defect, and is undone, when its author's own functions throw", () =>
+    Effect.gen(function* () {
+      const throws = () => {
+        throw new Error("a mistake")
+      }
+      for (const wrong of [{ isTransient: throws }, { isTransient: () => false, notApplied: throws }]) {
+        for (const pause of [Effect.void, Effect.sleep("1 millis")]) {
+          const undone: Array<string> = []
+          const write = Step.make("write", {
+            ...wrong,
+            input: Schema.String,
+            error: Down,
+            execute: () => Effect.andThen(pause, new Down()),
+            compensate: (id) => Effect.sync(() => undone.push(id))
+          })
+          const saga = Saga.make("Mistaken", {
+            payload: Schema.String,
+            error: Down,
+            resource: (id) => id,
+            steps: [write],
+            run: (id) => write(id)
+          })
+          for (const journal of [own, Layer.merge(own, MemoryJournal.layer)]) {
+            const exit = yield* Effect.exit(within(Effect.provide(saga.execute("1"), journal)))
+            assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause) && String(exit.cause).includes("a mistake"))
+          }
+          assert.deepStrictEqual(undone, ["1", "1"])
+        }
+      }
+    })
+  )
+
+  it.live("with an output that nothing can be made of ends with a defect, and is undone", () =>
+    Effect.gen(function* () {
+      const undone: Array<string> = []
+      const write = Step.make("write", {
+        input: Schema.String,
+        output: Schema.Unknown,
+        execute: () => Effect.succeed(Object.create(null, { toJSON: { get: () => 1n, enumerable: true } })),
+        compensate: (id) => Effect.sync(() => undone.push(id))
+      })
+      const saga = Saga.make("Unwritable", {
+        payload: Schema.String,
+        resource: (id) => id,
+        steps: [write],
+        run: (id) => Effect.asVoid(write(id))
+      })
+      const kept = Layer.merge(own, MemoryJournal.layer)
+      const exit = yield* Effect.exit(within(Effect.provide(saga.execute("1"), kept)))
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+      assert.deepStrictEqual(undone, ["1"])
+    })
   )
 })

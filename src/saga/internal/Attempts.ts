@@ -165,6 +165,11 @@ class First extends Timed {
     bounds.ended(exit)
     return exit
   }
+  protected override thrown(defect: unknown) {
+    const exit = Exit.die(defect)
+    this.bounds.ended(exit)
+    return exit
+  }
   protected override abandoned(exit: Ended) {
     this.bounds.ended(exit._tag === "Failure" && Cause.hasInterrupts(exit.cause) ? exit : Exit.interrupt())
   }

@@ -58,13 +58,15 @@ export class Calling implements Call, RunningCall, Bounds, Observer {
 
   tried(exit: Exit.Exit<unknown, unknown>): void {
     this.attempts++
-    if (exit._tag === "Success" || !provesUntouched(this.definition, exit.cause)) this.touched = true
+    const before = this.touched
+    // Also if `notApplied` throws.
+    this.touched = true
+    if (exit._tag === "Failure" && provesUntouched(this.definition, exit.cause)) this.touched = before
   }
 
   ended(exit: Exit.Exit<unknown, unknown>): void {
     const { root } = this.frame
     if (!this.isRunning) return
-    this.isRunning = false
     if (exit._tag === "Success") {
       this.output = Option.some(exit.value)
       noteDone(root, this, exit.value)
@@ -72,6 +74,7 @@ export class Calling implements Call, RunningCall, Bounds, Observer {
       this.failure = exit.cause
       noteFailed(root, this, !this.touched)
     }
+    this.isRunning = false
     leave(root, this)
   }
 }

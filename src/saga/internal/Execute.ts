@@ -1,5 +1,5 @@
 /** One execution, from the request to its receipt: the recorded result of an earlier one, or an admission and a run. */
-import { Context, Effect, Fiber, References, Scope } from "effect"
+import { Context, Effect, type Exit, Fiber, References, Scope } from "effect"
 import { IdempotencyError, RecordUnreadable } from "../../schema/IdempotencyError.ts"
 import { Ids } from "../../services/Ids.ts"
 import { type Admit, closed, type Entered, SagaGuard } from "../../services/SagaGuard.ts"
@@ -103,12 +103,22 @@ const enter = <A>(asking: Asking<A>, admit: Admit): Effect.Effect<A, unknown, Se
     })
     const leave = inContext(asking.context)
     return Effect.onExitPrimitive(whole, (exit) => {
-      const closing = own === undefined ? undefined : Scope.closeUnsafe(own, exit)
-      const close = closed(admission, exit)
-      if (closing === undefined && close === undefined) return leave()
-      return Effect.ensuring(Effect.ensuring(closing ?? Effect.void, close ?? Effect.void), Effect.sync(leave))
+      const close = closingOf(admission, exit)
+      if (own === undefined && close === undefined) return leave()
+      const scope = own
+      const closing = Effect.suspend(() => (scope && Scope.closeUnsafe(scope, exit)) ?? Effect.void)
+      return Effect.ensuring(Effect.ensuring(closing, close ?? Effect.void), Effect.sync(leave))
     })
   })
+
+/** A guard's own function: what it throws is a defect of the end, and keeps nothing else from being done in it. */
+const closingOf = (admission: Entered | undefined, exit: Exit.Exit<unknown, unknown>) => {
+  try {
+    return closed(admission, exit)
+  } catch (defect) {
+    return Effect.die(defect)
+  }
+}
 
 /** `Effect.updateContext` for whoever has an end of his own already: the fiber is in this context until it is left. */
 const inContext = (context: Context.Context<never>): (() => undefined) => {

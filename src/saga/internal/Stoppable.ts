@@ -43,6 +43,10 @@ export abstract class Stoppable {
   protected onward(exit: Ended): Erased {
     return exit
   }
+  /** What is to be gone on with when `tried` or `onward` threw, as a function of the step's author may. */
+  protected thrown(defect: unknown): Erased {
+    return Effect.die(defect)
+  }
   /** Whoever waited was interrupted. */
   protected abandoned(_exit: Ended): void {}
 
@@ -73,9 +77,9 @@ export abstract class Stoppable {
     fiber.addObserver((exit) => {
       this.unwatch()
       const end = this.end ?? exit
-      this.tried(end)
+      const next = this.told(end, this.isAbandoned)
       if (this.isAbandoned) this.abandoned(end)
-      else resume(this.onward(end))
+      else resume(next)
     })
     return Effect.suspend(() => {
       this.isAbandoned = true
@@ -83,9 +87,17 @@ export abstract class Stoppable {
     })
   }
 
+  private told(exit: Ended, isAbandoned: boolean): Erased {
+    try {
+      this.tried(exit)
+      return isAbandoned ? exit : this.onward(exit)
+    } catch (defect) {
+      return isAbandoned ? exit : this.thrown(defect)
+    }
+  }
+
   private endedAtOnce(exit: Ended, resume: (next: Erased) => void): Effect.Effect<unknown> | undefined {
-    this.tried(exit)
-    const next = this.onward(exit)
+    const next = this.told(exit, false)
     if (Exit.isExit(next)) {
       resume(next)
       return undefined
