@@ -1,6 +1,7 @@
 /** The key that a caller gives to a request. */
 import { sha256 } from "./Digest.ts"
 import { IdempotencyError, InvalidKey } from "./IdempotencyError.ts"
+import { quoted } from "./Quoted.ts"
 
 const LONGEST_KEY = 255
 /** By code unit: one is looked at in each request, and a regular expression costs several times as much. */
@@ -27,6 +28,6 @@ const LONGEST = 512
 
 /** A caller's key within its saga, as a name in a store: no two pairs have the same. */
 export const scopedKey = (request: { readonly saga: string; readonly key: string }): string => {
-  const name = JSON.stringify([request.saga, request.key])
+  const name = `[${quoted(request.saga)},${quoted(request.key)}]`
   return name.length <= LONGEST ? name : sha256(name)
 }

@@ -95,7 +95,9 @@ export const recordsText = (records: ReadonlyArray<JournalRecord>, has: Kept | u
         return JSON.stringify(record)
     }
   }
-  return { text: `[${records.map(textOf).join()}]`, inputs }
+  let text = "["
+  for (const record of records) text += text === "[" ? textOf(record) : `,${textOf(record)}`
+  return { text: `${text}]`, inputs }
 }
 
 export const keep = (has: Kept, { inputs }: RecordsText): void => {

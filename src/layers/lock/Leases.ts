@@ -81,14 +81,14 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
   const third = millis / 3
   const tick = millis / 30
   const leases = new Set<HeldLease>()
-  // A process that holds nothing has nothing to wake up for.
+  // A process that holds nothing has nothing to wake up for, once it has woken up.
   const holding = Latch.makeUnsafe(false)
+  let isResting = true
   const clock = yield* Clock.Clock
   const deadline = (asked: number) => asked + millis - drift(millis)
 
   const forget = (lease: HeldLease) => {
     leases.delete(lease)
-    if (leases.size === 0) holding.closeUnsafe()
     lease.deadline = 0
   }
   const lose = (lease: HeldLease) => {
@@ -132,10 +132,16 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
       }
     }
   })
+  const someHeld = Effect.suspend(() => {
+    if (leases.size > 0) return Effect.void
+    isResting = true
+    holding.closeUnsafe()
+    return holding.await
+  })
   yield* Effect.forkScoped(
     Effect.forever(
       Effect.andThen(
-        holding.await,
+        someHeld,
         Effect.suspend(() => Effect.andThen(Effect.sleep(rest()), sweep))
       )
     )
@@ -153,7 +159,10 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
       renewing: false
     }
     leases.add(held)
-    holding.openUnsafe()
+    if (isResting) {
+      isResting = false
+      holding.openUnsafe()
+    }
     return held
   }
   return {

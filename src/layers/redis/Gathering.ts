@@ -34,10 +34,10 @@ export class Gathering {
     this.clock = clock
   }
 
-  /** A command is about to be written. */
-  asks(): void {
+  /** A command is about to be written: `now`, in milliseconds. */
+  asks(now: number): void {
     const isLone = this.unanswered++ === 0
-    if (isLone) this.departs()
+    if (isLone) this.left = now
     else if (this.stream !== undefined || this.client.status === "ready") this.hold()
   }
 
@@ -59,10 +59,6 @@ export class Gathering {
     this.due()
   }
 
-  private departs() {
-    this.left = this.clock.currentTimeMillisUnsafe()
-  }
-
   private due() {
     if (this.isDue) return
     this.isDue = true
@@ -73,7 +69,7 @@ export class Gathering {
     this.isDue = false
     const onTheWay = this.unanswered - this.held
     if (onTheWay >= MANY && !this.isFar) return
-    if (onTheWay <= 0) this.departs()
+    if (onTheWay <= 0) this.left = this.clock.currentTimeMillisUnsafe()
     this.stream?.uncork()
     this.stream = undefined
     this.held = 0

@@ -85,11 +85,17 @@ const make = Effect.fnUntraced(function* (options: Options) {
     const { keyPrefix } = client.options
     const given = keyPrefix === undefined ? TEXT : { ...TEXT, keyPrefix }
     const command = (name: string, args: Array<string>) => new Limited(name, args, given)
+    /** Of texts alone. ioredis copies a list to see what is in it, and that costs as much as the rest of a command. */
+    const ofTexts = (name: string, args: Array<string>) => {
+      const made = new Limited(name, [], given)
+      made.args = args
+      return made
+    }
     const sendNow = sending(client, clock, deadlines)
     const send: Redis.Redis["Service"]["send"] = (name, ...args: Array<string>) => sendNow(() => command(name, args))
     const sendWhile: SendsWhile["sendWhile"] = (meanwhile, name, ...args) =>
       sendNow(() => command(name, args), undefined, meanwhile)
-    return { send, sendWhile, eval: evalBy(sendNow, command) }
+    return { send, sendWhile, eval: evalBy(sendNow, keyPrefix === undefined ? ofTexts : command) }
   }
 
   const client = yield* open()
@@ -150,9 +156,12 @@ const sending = (client: Client, clock: Clock.Clock, deadlines: Deadlines): Send
     Effect.callback<A, Redis.RedisError>((resume) => {
       let isWanted = true
       const ask = (command: Sent) => {
-        gathering.asks()
         const { commandTimeout } = client.options
-        if (commandTimeout !== undefined) deadlines.set(commandTimeout, command)
+        if (commandTimeout === undefined) gathering.asks(clock.currentTimeMillisUnsafe())
+        else {
+          deadlines.set(commandTimeout, command)
+          gathering.asks(command.until - commandTimeout)
+        }
         client.sendCommand(command)
         reply<A>(command.promise).then(
           (answer) => {

@@ -28,33 +28,27 @@ interface Hint {
 }
 
 export const makeRecordRecall = (redis: Redis.Redis["Service"], known = KNOWN): RecordRecall => {
-  // Half of them are forgotten at a time: taking the oldest out of a map one by one gets slower the more were taken.
-  let [recent, before] = [new Map<string, Hint>(), new Map<string, Hint>()]
-  const forget = (key: string) => {
-    recent.delete(key)
-    before.delete(key)
-  }
+  let hints = new Map<string, Hint>()
   return {
     seen: ({ derived, key, saga }, record) => {
       if (derived) return
-      recent.set(key, { saga, record })
-      if (recent.size < known) return
-      before = recent
-      recent = new Map()
+      hints.set(key, { saga, record })
+      // Half of them are forgotten at a time: taking the oldest out of a map one by one gets slower the more were taken.
+      if (hints.size >= 2 * known) hints = new Map([...hints].slice(known))
     },
     recall: (wanted, context, meanwhile) => {
       if (wanted.derived || wanted.replay === false) return undefined
       const { key, saga } = wanted
-      const hint = recent.get(key) ?? before.get(key)
+      const hint = hints.get(key)
       if (hint?.saga !== saga) return undefined
       return Effect.matchEffect(sendWhile<string | null>(redis, meanwhile, "GET", hint.record), {
         onFailure: (cause) => {
-          forget(key)
+          hints.delete(key)
           return Effect.fail(storeError(cause))
         },
         onSuccess: (text): Effect.Effect<Replayed | undefined, IdempotencyError> => {
           if (text !== null) return servedIn(context, wanted, readRecord(text), replayed)
-          forget(key)
+          hints.delete(key)
           return Effect.succeed(undefined)
         }
       })

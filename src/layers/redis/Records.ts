@@ -8,6 +8,7 @@ import {
   ResultNotKept
 } from "../../schema/IdempotencyError.ts"
 import { LockError, LockLost } from "../../schema/LockError.ts"
+import { quoted } from "../../schema/Quoted.ts"
 import type { Ending, IdempotencyRequest } from "../../services/Idempotency.ts"
 import { idempotentCacheHits } from "../../services/Metrics.ts"
 
@@ -30,7 +31,7 @@ export interface Landed {
 /** Empty for an ending that leaves no record. */
 export const recordText = ({ fingerprint, sagaId }: IdempotencyRequest, fence: string, ending: Ending): string => {
   if (ending._tag === "Nothing") return ""
-  const head = `${fence}\n${fingerprint}\n${JSON.stringify(sagaId)}`
+  const head = `${fence}\n${fingerprint}\n${quoted(sagaId)}`
   return ending._tag === "Result" ? `${head}\n${ending.text}` : head
 }
 

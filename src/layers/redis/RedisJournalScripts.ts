@@ -34,16 +34,19 @@ const parts = (state: string) => `string.match(${state}, '^%d+ (%a+) (%d+) %d+(.
  * written. Yields the ids of the unfinished sagas in the way; one whose journal Redis has lost is none.
  */
 export const open = script(
-  ({ payload: _, ...head }: NewJournal, payload: string, records: string) => [
-    journalKey(head.sagaId),
-    JOURNALS,
-    ...head.resources.map(unfinishedKey),
-    head.sagaId,
-    head.fence,
-    JSON.stringify(head),
-    payload,
-    records
-  ],
+  (journal: NewJournal, payload: string, records: string) => {
+    const { derived, fence, fingerprint, key, resources, saga, sagaId, version } = journal
+    return [
+      journalKey(sagaId),
+      JOURNALS,
+      ...resources.map(unfinishedKey),
+      sagaId,
+      fence,
+      JSON.stringify({ sagaId, saga, version, resources, fence, key, derived, fingerprint }),
+      payload,
+      records
+    ]
+  },
   {
     numberOfKeys: (saga) => 2 + saga.resources.length,
     lua: `

@@ -4,6 +4,7 @@ import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
 import { StepTimeout } from "../../schema/SagaError.ts"
 import type { ProtectOptions, Told } from "../../services/CircuitBreakers.ts"
 import type { Limit, Line } from "../../services/Deadlines.ts"
+import type { SagaProbe } from "../../services/SagaProbe.ts"
 import { SagaRun } from "../../services/SagaRun.ts"
 import type { Erased, StepDefinition } from "./Definition.ts"
 import { type Root, refusedFloor } from "./Frame.ts"
@@ -43,23 +44,27 @@ const within = (context: Context.Context<never>, { call, kind, root, step }: Att
   return Context.add(Context.add(context, SagaRun, run), References.CurrentLogAnnotations, annotations)
 }
 
-const probed = ({ call, effect, kind, root, step }: Attempt): (() => Erased) => {
-  const { probe } = root
-  if (probe === undefined) return effect
-  return () => probe({ sagaId: root.sagaId, step: step.name, call, kind }, Effect.suspend(effect))
-}
+const probed =
+  ({ call, effect, kind, root, step }: Attempt, probe: SagaProbe) =>
+  () =>
+    probe({ sagaId: root.sagaId, step: step.name, call, kind }, Effect.suspend(effect))
 
 /** In a fiber of its own, within its time limit. */
 class Timed extends Stoppable implements Limit {
-  protected readonly attempt: Attempt
-  until = 0
-  line: Line | undefined = undefined
-  before: Limit | undefined = undefined
-  after: Limit | undefined = undefined
+  declare protected readonly attempt: Attempt
+  declare until: number
+  declare line: Line | undefined
+  declare before: Limit | undefined
+  declare after: Limit | undefined
 
   constructor(attempt: Attempt, context: Context.Context<never>) {
-    super(probed(attempt), within(context, attempt))
+    const { probe } = attempt.root
+    super(probe === undefined ? attempt.effect : probed(attempt, probe), within(context, attempt))
     this.attempt = attempt
+    this.until = 0
+    this.line = undefined
+    this.before = undefined
+    this.after = undefined
   }
 
   protected override watch() {
@@ -115,9 +120,9 @@ const again = Effect.fnUntraced(function* (attempt: Attempt, first: unknown): Ef
 
 const trying = (attempt: Attempt): Erased => Effect.withFiber(({ context }) => once(attempt, context))
 
-const isFinal = ({ root, step }: Attempt, exit: Ended): boolean => {
-  if (exit._tag === "Success" || !root.settings.retries) return true
-  const error = Cause.findErrorOption(exit.cause)
+const isFinal = ({ root, step }: Attempt, cause: Cause.Cause<unknown>): boolean => {
+  if (!root.settings.retries) return true
+  const error = Cause.findErrorOption(cause)
   return Option.isNone(error) || !isRetryable(step, error.value)
 }
 
@@ -143,8 +148,8 @@ export const bounded = (bounds: Bounds, effect: () => Erased): Erased =>
 
 /** The first attempt where the breaker surely lets it run: no effect is made around it, since mostly it succeeds. */
 class First extends Timed {
-  private readonly bounds: Bounds
-  private readonly tell: Told
+  declare private readonly bounds: Bounds
+  declare private readonly tell: Told
 
   constructor(attempt: Attempt, context: Context.Context<never>, bounds: Bounds, tell: Told) {
     super(attempt, context)
@@ -152,16 +157,13 @@ class First extends Timed {
     this.tell = tell
   }
 
-  protected override begin() {
-    return this.bounds.begin()
-  }
   protected override onward(exit: Ended) {
     const { attempt, bounds } = this
     // A success of a write is what it is.
     const left =
       exit._tag === "Success" && attempt.kind !== "prepare" ? this.tell(exit) : this.tell(exit, protection(attempt))
     if (left !== undefined) return bounded(bounds, () => retrying(attempt, Effect.andThen(left, exit)))
-    if (!isFinal(attempt, exit)) return bounded(bounds, () => retrying(attempt, exit))
+    if (exit._tag === "Failure" && !isFinal(attempt, exit.cause)) return bounded(bounds, () => retrying(attempt, exit))
     bounds.ended(exit)
     return exit
   }
@@ -181,25 +183,20 @@ const passing: Told = () => undefined
 
 /** The attempts of one call, in this context; fails with the last attempt's own error. */
 export const attemptsIn = (context: Context.Context<never>, attempt: Attempt, bounds: Bounds): Erased =>
-  firstOf(context, attempt, bounds)?.running ?? bounded(bounds, () => retrying(attempt, once(attempt, context)))
+  Effect.callback((resume) => attemptIn(context, attempt, bounds, resume))
 
-/** The same in an `Effect.callback`. */
+/** The same for whoever waits in an `Effect.callback` of his own. */
 export const attemptIn = (
   context: Context.Context<never>,
   attempt: Attempt,
   bounds: Bounds,
   resume: (next: Erased) => void
 ): Effect.Effect<unknown> | undefined => {
-  const first = firstOf(context, attempt, bounds)
-  if (first !== undefined) return first.start(resume)
-  resume(bounded(bounds, () => retrying(attempt, once(attempt, context))))
-  return undefined
-}
-
-const firstOf = (context: Context.Context<never>, attempt: Attempt, bounds: Bounds): First | undefined => {
   const { root, step } = attempt
   const tell = step.dependency === undefined ? passing : root.breakers.unhindered?.(step.dependency)
-  return tell === undefined ? undefined : new First(attempt, context, bounds, tell)
+  if (tell !== undefined && bounds.begin()) return new First(attempt, context, bounds, tell).start(resume)
+  resume(tell === undefined ? bounded(bounds, () => retrying(attempt, once(attempt, context))) : Effect.interrupt)
+  return undefined
 }
 
 export const attempts = (attempt: Attempt): Erased =>

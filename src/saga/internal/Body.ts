@@ -3,7 +3,7 @@ import { Context, Duration, Effect, Exit } from "effect"
 import type { LockError } from "../../schema/LockError.ts"
 import { SagaTimeout } from "../../schema/SagaError.ts"
 import type { Lease } from "../../services/DistributedLock.ts"
-import type { Frame, Root, RunningCall } from "./Frame.ts"
+import type { Frame, Root } from "./Frame.ts"
 import { whenIdle } from "./Idle.ts"
 import type { SagaDefinition } from "./Request.ts"
 import { Running } from "./Running.ts"
@@ -25,10 +25,9 @@ export const runBody = <A, E, R>(
   const { root } = frame
   const contending = new Contending(saga, payload, frame, lease, context).running
   const over = (exit: Exit.Exit<unknown, unknown>) => {
-    if (exit._tag === "Failure" || root.aborted !== undefined) {
-      interruptAll(root)
-    }
     root.closed = exit._tag === "Failure"
+    // From here on none starts, also while these are interrupted.
+    if (root.closed || root.aborted !== undefined) for (const call of [...root.running]) call.fiber.interruptUnsafe()
     const end = () => {
       root.closed = true
       return then(exit)
@@ -42,22 +41,13 @@ export const runBody = <A, E, R>(
   })
 }
 
-/** Those too that begin while others are interrupted. */
-const interruptAll = ({ running }: Root) => {
-  const told = new Set<RunningCall>()
-  for (let call = running[0]; call !== undefined; call = running.find((one) => !told.has(one))) {
-    told.add(call)
-    call.fiber.interruptUnsafe()
-  }
-}
-
 class Contending extends Stoppable {
-  private readonly saga: SagaDefinition
-  private readonly root: Root
-  private readonly lease: Lease
-  private readonly outer: Context.Context<never>
-  private ignore: (() => void) | undefined = undefined
-  private lift: (() => void) | undefined = undefined
+  declare private readonly saga: SagaDefinition
+  declare private readonly root: Root
+  declare private readonly lease: Lease
+  declare private readonly outer: Context.Context<never>
+  declare private ignore: (() => void) | undefined
+  declare private lift: (() => void) | undefined
 
   constructor(saga: SagaDefinition, payload: unknown, frame: Frame, lease: Lease, outer: Context.Context<never>) {
     super(() => saga.run(payload), Context.add(outer, Running, frame))
@@ -65,6 +55,8 @@ class Contending extends Stoppable {
     this.root = frame.root
     this.lease = lease
     this.outer = outer
+    this.ignore = undefined
+    this.lift = undefined
   }
 
   protected override watch() {

@@ -12,22 +12,25 @@ export interface Begun {
   readonly call: number
   readonly again: boolean
   readonly before: unknown
+  readonly over?: undefined
 }
 
+const none = Option.none()
+
 export class Calling implements Call, RunningCall, Bounds, Observer {
-  readonly number: number
-  readonly path: string
-  readonly definition: UndoableStep
-  readonly input: unknown
-  before: unknown
-  output: Option.Option<unknown> = Option.none()
-  touched = false
-  attempts = 0
-  failure: Cause.Cause<unknown> | undefined = undefined
-  finished: number | undefined = undefined
-  readonly fiber: Fiber.Fiber<unknown, unknown>
-  private isRunning = false
-  private readonly frame: Frame
+  declare readonly number: number
+  declare readonly path: string
+  declare readonly definition: UndoableStep
+  declare readonly input: unknown
+  declare before: unknown
+  declare output: Option.Option<unknown>
+  declare touched: boolean
+  declare attempts: number
+  declare failure: Cause.Cause<unknown> | undefined
+  declare finished: number | undefined
+  declare readonly fiber: Fiber.Fiber<unknown, unknown>
+  declare private isRunning: boolean
+  declare private readonly frame: Frame
 
   constructor(
     frame: Frame,
@@ -41,8 +44,14 @@ export class Calling implements Call, RunningCall, Bounds, Observer {
     this.definition = definition
     this.input = input
     this.before = begun.before
-    this.frame = frame
+    this.output = none
+    this.touched = false
+    this.attempts = 0
+    this.failure = undefined
+    this.finished = undefined
     this.fiber = fiber
+    this.isRunning = false
+    this.frame = frame
   }
 
   begin(): boolean {

@@ -26,23 +26,28 @@ export const isVerbatim = ({ ast }: JsonCodec): boolean => SchemaAST.toEncoded(a
 
 type Coding = (value: unknown) => Exit.Exit<unknown, Schema.SchemaError>
 
-/** What encodes by a codec, or decodes, is made once for each. */
-const perCodec = (make: (codec: JsonCodec) => Coding) => {
-  const made = new WeakMap<JsonCodec, Coding>()
-  return (codec: JsonCodec): Coding => {
-    const known = made.get(codec)
+/** What is made of a schema is made once: looking for it costs less than anything else that is done with it. */
+const once = <S extends object>(make: (schema: S) => Coding) => {
+  const made = new WeakMap<S, Coding>()
+  return (schema: S): Coding => {
+    const known = made.get(schema)
     if (known !== undefined) return known
-    const coding = make(codec)
-    made.set(codec, coding)
+    const coding = make(schema)
+    made.set(schema, coding)
     return coding
   }
 }
-export const encoderOf = perCodec((codec) => Schema.encodeUnknownExit(codec))
-export const decoderOf = perCodec((codec) => Schema.decodeUnknownExit(codec))
+export const encoderOf = once((codec: JsonCodec) => Schema.encodeUnknownExit(codec))
+export const decoderOf = once((codec: JsonCodec) => Schema.decodeUnknownExit(codec))
+
+const encoderTo = once((schema: Schema.Constraint) => encoderOf(jsonCodec(schema)))
+const nothing = Exit.succeed(null)
 
 /** `undefined` (a step without output) is `null`. */
-export const encodeJson = (schema: Schema.Constraint, value: unknown): Exit.Exit<unknown, Schema.SchemaError> =>
-  Exit.map(encoderOf(jsonCodec(schema))(value), (json) => json ?? null)
+export const encodeJson = (schema: Schema.Constraint, value: unknown): Exit.Exit<unknown, Schema.SchemaError> => {
+  const encoded = encoderTo(schema)(value)
+  return Exit.isSuccess(encoded) && encoded.value === undefined ? nothing : encoded
+}
 
 export const decodeJson = (schema: Schema.Constraint, json: unknown): Exit.Exit<unknown, Schema.SchemaError> =>
   decoderOf(jsonCodec(schema))(json)

@@ -1,11 +1,12 @@
 /** One execution, from the request to its receipt: the recorded result of an earlier one, or an admission and a run. */
-import { Context, Effect, type Exit, Fiber, References, Scope } from "effect"
+import { Context, Effect, Fiber, References, Scope } from "effect"
 import { IdempotencyError, RecordUnreadable } from "../../schema/IdempotencyError.ts"
 import { Ids } from "../../services/Ids.ts"
 import { type Admit, closed, type Entered, SagaGuard } from "../../services/SagaGuard.ts"
 import { isTraced } from "../../services/Traced.ts"
 import { type Entering, runAdmitted } from "./Admitted.ts"
 import type { Receipt } from "./Ending.ts"
+import { made } from "./Made.ts"
 import { Keyed, type Request, readRecord, type SagaDefinition, Wanted, wantedOf } from "./Request.ts"
 import type { Services } from "./Services.ts"
 import { spanned } from "./Spans.ts"
@@ -23,13 +24,15 @@ export const execute = <A>(
       const { draw, next } = Context.get(outer, Ids)
       return draw === undefined ? Effect.flatMap(next, by) : by(draw())
     }
+    const isSeen = isTraced(outer)
     const traced = (whole: Effect.Effect<A, unknown, Services>, { resources }: Wanted | Keyed) =>
       spanned(whole, outer, `saga ${saga.name}`, () => ({ saga: saga.name, resource: resources.join(",") }))
     const keyed = callersKey === undefined ? undefined : new Keyed(saga, payload, callersKey, outer)
     const recalled = keyed && Context.get(outer, SagaGuard).recall?.(keyed, outer, () => void keyed.fingerprint)
     if (keyed === undefined || recalled === undefined) {
       const wanted = keyed?.wanted ?? wantedOf(saga, payload, undefined, outer)
-      return wanted instanceof Wanted ? traced(anew(wanted), wanted) : Effect.fail(wanted)
+      if (!(wanted instanceof Wanted)) return Effect.fail(wanted)
+      return isSeen ? traced(anew(wanted), wanted) : anew(wanted)
     }
     const replaying = Effect.matchEffect(recalled, {
       onFailure: (error) => {
@@ -45,7 +48,7 @@ export const execute = <A>(
         return wanted instanceof Wanted ? anew(wanted) : Effect.fail(wanted)
       }
     })
-    return isTraced(outer) ? traced(replaying, keyed) : replaying
+    return isSeen ? traced(replaying, keyed) : replaying
   })
 
 /** Many may wait in here at once: what is not needed before the admission is made after it. */
@@ -75,7 +78,10 @@ interface About extends Readonly<Record<string, unknown>> {
   readonly resource: string
 }
 
-const aboutOf = ({ resources, saga, sagaId }: Request): About => ({ saga, sagaId, resource: resources.join(",") })
+const aboutOf = ({ resources, saga, sagaId }: Request): About => {
+  const [first] = resources
+  return { saga, sagaId, resource: first === undefined || resources.length > 1 ? resources.join(",") : first }
+}
 
 const annotated = (outer: Context.Context<Services>, about: About): Context.Context<Services> => {
   const before = Context.get(outer, References.CurrentLogAnnotations)
@@ -103,22 +109,14 @@ const enter = <A>(asking: Asking<A>, admit: Admit): Effect.Effect<A, unknown, Se
     })
     const leave = inContext(asking.context)
     return Effect.onExitPrimitive(whole, (exit) => {
-      const close = closingOf(admission, exit)
+      // A guard's own function: what it throws is a defect of the end, and keeps nothing else from being done in it.
+      const close = made(() => closed(admission, exit))
       if (own === undefined && close === undefined) return leave()
       const scope = own
       const closing = Effect.suspend(() => (scope && Scope.closeUnsafe(scope, exit)) ?? Effect.void)
       return Effect.ensuring(Effect.ensuring(closing, close ?? Effect.void), Effect.sync(leave))
     })
   })
-
-/** A guard's own function: what it throws is a defect of the end, and keeps nothing else from being done in it. */
-const closingOf = (admission: Entered | undefined, exit: Exit.Exit<unknown, unknown>) => {
-  try {
-    return closed(admission, exit)
-  } catch (defect) {
-    return Effect.die(defect)
-  }
-}
 
 /** `Effect.updateContext` for whoever has an end of his own already: the fiber is in this context until it is left. */
 const inContext = (context: Context.Context<never>): (() => undefined) => {

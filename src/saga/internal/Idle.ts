@@ -4,7 +4,8 @@ import { afterTurn } from "../../services/AfterTurn.ts"
 import type { Root, RunningCall } from "./Frame.ts"
 
 export const leave = ({ idle, running }: Root, call: RunningCall): void => {
-  if (running.at(-1) === call) running.pop()
+  // Mostly it is the only one.
+  if (running.length === 1 && running[0] === call) running.pop()
   else running.splice(running.indexOf(call), 1)
   if (running.length > 0 || idle.length === 0) return
   // Behind this turn: if the call failed, those that wait beside it are told first.

@@ -46,8 +46,8 @@ const differs = (path: string, problem: string): Recalled => ({
   problem: `run calls ${path} otherwise than the journal says: ${problem}`
 })
 
-export const recall = (replay: Replay | undefined, path: string, definition: Definition, input: unknown): Recalled => {
-  const known = replay?.next(path)
+export const recall = (replay: Replay, path: string, definition: Definition, input: unknown): Recalled => {
+  const known = replay.next(path)
   if (known === undefined) return fresh
   const call = known.started.call
   const encoded = encodeJson(definition.input, input)
@@ -65,7 +65,7 @@ export const recall = (replay: Replay | undefined, path: string, definition: Def
   if (failed !== undefined) {
     const error = decodeJson(failureOf(definition.error), failed.error)
     if (Exit.isFailure(error)) return differs(path, "it failed with what cannot be told again")
-    replay?.errors.set(error.value, call)
+    replay.errors.set(error.value, call)
     return { _tag: "Ended", call, exit: Exit.fail(error.value) }
   }
   if (definition._tag === "Nested") return { _tag: "Again", call, before: undefined }

@@ -49,9 +49,15 @@ export const callStep = (definition: Definition, input: unknown): Erased =>
     }
   })
 
-/** Its number, and what an earlier process knew of it: how it ended, or its before-image; or the end of this run. */
-const begin = (frame: Frame, definition: Definition, input: unknown): Begun | Erased => {
-  const root = frame.root
+/** How it ended in an earlier process, or the end of this run. */
+interface Over {
+  readonly over: Erased
+}
+
+/** Its number, and what an earlier process knew of it. */
+const begin = (frame: Frame, definition: Definition, input: unknown): Begun | Over => {
+  const { root } = frame
+  if (root.replay === undefined) return { call: root.nextCall++, again: false, before: undefined }
   const known = recall(root.replay, frame.path + definition.name, definition, input)
   switch (known._tag) {
     case "New":
@@ -59,10 +65,10 @@ const begin = (frame: Frame, definition: Definition, input: unknown): Begun | Er
     case "Again":
       return { call: known.call, again: true, before: known.before }
     case "Ended":
-      return known.exit
+      return { over: known.exit }
     case "Differs":
       root.aborted = new ReplayDiffers(known.problem)
-      return Effect.interrupt
+      return { over: Effect.interrupt }
   }
 }
 
@@ -73,43 +79,38 @@ const callUndoable = (
   fiber: Fiber.Fiber<unknown, unknown>,
   resume: Resume
 ): Waiting => {
-  const root = frame.root
+  const { root } = frame
   const begun = begin(frame, definition, input)
-  if (Effect.isEffect(begun)) return onward(resume, begun)
+  if (begun.over !== undefined) return onward(resume, begun.over)
   const call = new Calling(frame, fiber, definition, input, begun)
-  const executing = attemptOf(
-    root,
-    definition,
-    call.number,
-    "execute",
-    () => definition.execute(input, call.before),
-    call
-  )
+  const execute = () => definition.execute(input, call.before)
+  const executing = attemptOf(root, definition, call.number, "execute", execute, call)
   const prepare = begun.again ? undefined : definition.prepare
-  const isPlain = prepare === undefined && fiber.cache.tracer === undefined
-  if (isPlain && !root.books.keeps) return attemptIn(fiber.context, executing, call, resume)
-  const intended = (then: () => Erased) =>
-    intend(root, intent(frame, definition, call.number, input, call.before), then)
-  if (isPlain)
+  if (prepare !== undefined || fiber.cache.tracer !== undefined) {
+    const whole = inEffects(frame, call, executing, prepare)
     return onward(
       resume,
-      bounded(call, () => intended(() => attemptsIn(fiber.context, executing, call)))
+      bounded(call, () => spannedCall(whole, fiber, root, "step", call))
     )
-  const attempted = attempts(executing)
-  const execute = root.books.keeps ? Effect.suspend(() => intended(() => attempted)) : attempted
-  const whole =
-    prepare === undefined
-      ? execute
-      : prepared(
-          call,
-          root,
-          attemptOf(root, definition, call.number, "prepare", () => prepare(input)),
-          execute
-        )
+  }
+  if (!root.books.keeps) return attemptIn(fiber.context, executing, call, resume)
   return onward(
     resume,
-    bounded(call, () => spannedCall(whole, fiber, root, "step", call))
+    bounded(call, () => intended(frame, call, () => attemptsIn(fiber.context, executing, call)))
   )
+}
+
+const intended = (frame: Frame, call: Calling, then: () => Erased): Erased =>
+  intend(frame.root, intent(frame, call.definition, call.number, call.input, call.before), then)
+
+/** What is prepared first, or what somebody sees. */
+const inEffects = (frame: Frame, call: Calling, executing: Attempt, prepare: UndoableStep["prepare"]): Erased => {
+  const { root } = frame
+  const attempted = attempts(executing)
+  const execute = root.books.keeps ? Effect.suspend(() => intended(frame, call, () => attempted)) : attempted
+  if (prepare === undefined) return execute
+  const reading = attemptOf(root, call.definition, call.number, "prepare", () => prepare(call.input))
+  return prepared(call, root, reading, execute)
 }
 
 const attemptOf = (
@@ -149,7 +150,7 @@ const callRetriable = (
   Effect.suspend(() => {
     const root = frame.root
     const begun = begin(frame, step, input)
-    if (Effect.isEffect(begun)) return begun
+    if (begun.over !== undefined) return begun.over
     const number = begun.call
     const path = frame.path + step.name
     const call: RetriableCall = { number, parent: frame.call, path, definition: step, input, over: false }
@@ -212,7 +213,7 @@ const callNested = (
       )
     }
     const begun = begin(frame, definition, payload)
-    if (Effect.isEffect(begun)) return begun
+    if (begun.over !== undefined) return begun.over
     const path = `${frame.path}${definition.name}/`
     const nested: NestedCall = {
       number: begun.call,

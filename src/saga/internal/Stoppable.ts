@@ -1,39 +1,32 @@
 /** Running something in a fiber of its own, so that it can be stopped alone. */
 import { type Context, Effect, Exit, Fiber } from "effect"
 import type { Erased } from "./Definition.ts"
+import { made } from "./Made.ts"
 
 export type Ended = Exit.Exit<unknown, unknown>
 
-/** As `Effect.suspend` has it: what throws is a defect. */
-const made = (body: () => Erased): Erased => {
-  try {
-    return body()
-  } catch (defect) {
-    return Effect.die(defect)
-  }
-}
-
 /**
  * What it runs, in which context, and what goes on around it, without an effect for each: one object for all, since there
- * is one for each step of each saga. If it starts, `tried` and then one of the last two are called, once and whatever
+ * is one for each step of each saga. When it starts, `tried` and then one of the last two are called, once and whatever
  * happens.
+ *
+ * Its fields, and those of what extends it, are only declared: else each would be set twice.
  */
 export abstract class Stoppable {
-  private readonly body: () => Erased
-  private readonly context: Context.Context<never>
-  private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
-  private end: Exit.Exit<never, unknown> | undefined = undefined
-  private isAbandoned = false
+  declare private readonly body: () => Erased
+  declare private readonly context: Context.Context<never>
+  declare private fiber: Fiber.Fiber<unknown, unknown> | undefined
+  declare private end: Exit.Exit<never, unknown> | undefined
+  declare private isAbandoned: boolean
 
   constructor(body: () => Erased, context: Context.Context<never>) {
     this.body = body
     this.context = context
+    this.fiber = undefined
+    this.end = undefined
+    this.isAbandoned = false
   }
 
-  /** In the turn in which it starts: whether it may. */
-  protected begin(): boolean {
-    return true
-  }
   /** What does not end at once is watched: this may call `stop`, until `unwatch` is called. */
   protected watch(): void {}
   protected unwatch(): void {}
@@ -63,10 +56,6 @@ export abstract class Stoppable {
 
   /** The same for whoever waits in an `Effect.callback` of his own. */
   start(resume: (next: Erased) => void): Effect.Effect<unknown> | undefined {
-    if (!this.begin()) {
-      resume(Effect.interrupt)
-      return undefined
-    }
     const fiber = Effect.runForkWith(this.context)(made(this.body))
     const ended = fiber.pollUnsafe()
     if (ended !== undefined) return this.endedAtOnce(ended, resume)

@@ -1,0 +1,16 @@
+/** Texts as JSON: the engine takes a call out of compiled code for each, and most are a name or an id of a few characters. */
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+/** Longer ones are the engine's. */
+const SHORT = 64
+
+/** `JSON.stringify` of a text. */
+export const quoted = (text: string): string => {
+  if (text.length > SHORT) return JSON.stringify(text)
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i)
+    if (unit < 0x20 || unit > 0x7e || unit === QUOTE || unit === BACKSLASH) return JSON.stringify(text)
+  }
+  return `"${text}"`
+}
