@@ -72,10 +72,17 @@ const make = Effect.fnUntraced(function* (options: Options) {
     )
   /** ioredis would start a timer for each command. */
   class Limited extends Command implements Limit {
-    until = 0
-    line: Line | undefined = undefined
-    before: Limit | undefined = undefined
-    after: Limit | undefined = undefined
+    declare until: number
+    declare line: Line | undefined
+    declare before: Limit | undefined
+    declare after: Limit | undefined
+    constructor(name: string, args: Array<string>, options: typeof TEXT & { readonly keyPrefix?: string }) {
+      super(name, args, options)
+      this.until = 0
+      this.line = undefined
+      this.before = undefined
+      this.after = undefined
+    }
     override setTimeout() {}
     expire() {
       this.reject(new Error("Command timed out"))

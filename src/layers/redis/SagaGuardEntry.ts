@@ -12,24 +12,30 @@ interface Keys {
   readonly tails: ReadonlyArray<string>
 }
 
-/** A request, and what is worked out from it once; what only a script needs, when it is first sent. */
+/**
+ * A request, and what is worked out from it once; what only a script needs, when it is first sent. Its fields are only
+ * declared: else each would be set twice.
+ */
 export class Entry {
-  readonly request: IdempotencyRequest
+  declare readonly request: IdempotencyRequest
   /** What is locked: sorted, without repeats. */
-  readonly names: ReadonlyArray<string>
-  readonly record: string
+  declare readonly names: ReadonlyArray<string>
+  declare readonly record: string
   /** By which its locks are held: no two entries have the same. */
-  readonly token: string
+  declare readonly token: string
   /** Its lease, once it is admitted. */
-  held: HeldLease | undefined = undefined
-  private known: Keys | undefined
-  private left: string | undefined
+  declare held: HeldLease | undefined
+  declare private known: Keys | undefined
+  declare private left: string | undefined
 
   constructor(request: IdempotencyRequest, names: ReadonlyArray<string>, record: string, token: string) {
     this.request = request
     this.names = names
     this.record = record
     this.token = token
+    this.held = undefined
+    this.known = undefined
+    this.left = undefined
   }
 
   get keys(): Keys {
@@ -49,7 +55,9 @@ export class Entry {
 
 const keysOf = (names: ReadonlyArray<string>, resources: ReadonlyArray<string>): Keys => {
   const own = resources.length === 1 ? resources : [...new Set(resources)]
-  const [tails, ledgers, locks]: [Array<string>, Array<string>, Array<string>] = [[], [], []]
+  const tails: Array<string> = []
+  const ledgers: Array<string> = []
+  const locks: Array<string> = []
   for (const resource of own) {
     const tail = tagged(resource)
     tails.push(tail)

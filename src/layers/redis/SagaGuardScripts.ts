@@ -52,9 +52,6 @@ const constants = (values: Readonly<Record<string, boolean | number>>) =>
     .map(([name, value]) => `local ${name} = ${typeof value === "number" ? `'${value}'` : value}\n`)
     .join("")
 
-type EnterParams = readonly [entry: Entry]
-type LeaveParams = readonly [entry: Entry, fence: string, ending: Ending, closing: JournalClosing | undefined]
-
 /**
  * In: the record if it counts; else all the locks or none; and with them admission. Invariants, those of the lock and of
  * idempotency: a lock key holds one token, and asking again with it is asking for the same lease; the fence is above the
@@ -65,7 +62,7 @@ type LeaveParams = readonly [entry: Entry, fence: string, ending: Ending, closin
  */
 const enterScript = (LEASE: number, DERIVED: boolean, REPLAYS: boolean) =>
   Redis.script(
-    (...[{ keys, mark, record, request, token }]: EnterParams) => {
+    ({ keys, mark, record, request, token }: Entry) => {
       const given = [record, ...keys.locks]
       for (const tail of keys.tails) given.push(FENCE + tail)
       given.push(...keys.ledgers, token, mark)
@@ -142,7 +139,7 @@ const isItsOwnTrace = (request: IdempotencyRequest, lives: number, ending: Endin
  */
 const leaveScript = (lives: Lives, TRACED: boolean, CLOSES: boolean) =>
   Redis.script(
-    (...[entry, fence, ending, closing]: LeaveParams) => {
+    (entry: Entry, fence: string, ending: Ending, closing: JournalClosing | undefined) => {
       const { keys, record, request, token } = entry
       const given = [record, ...keys.locks, ...keys.ledgers]
       if (TRACED) given.push(endedKey(tagIn(keys.ledgers[0] ?? record), request.sagaId))

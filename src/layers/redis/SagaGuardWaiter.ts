@@ -9,19 +9,19 @@ import { Entry } from "./SagaGuardEntry.ts"
 
 /** It has its place in the queues of what it locks, and is told of what is recorded. Most need never wait. */
 export class Waiter extends Entry implements Place<Signal>, Passenger<Landed> {
-  readonly what: string
+  declare readonly what: string
   /** When it came, in milliseconds. */
-  readonly since: number
-  found: Landed | undefined = undefined
-  recorded = false
-  isQueued = true
-  isAboard = false
-  relies = false
+  declare readonly since: number
+  declare found: Landed | undefined
+  declare recorded: boolean
+  declare isQueued: boolean
+  declare isAboard: boolean
+  declare relies: boolean
   /** Its question is on its way. */
-  isAsking = false
-  readonly caller: Context.Context<never>
-  private readonly context: Context.Context<never>
-  private bell: Bell | undefined = undefined
+  declare isAsking: boolean
+  declare readonly caller: Context.Context<never>
+  declare private readonly context: Context.Context<never>
+  declare private bell: Bell | undefined
 
   constructor(
     request: IdempotencyRequest,
@@ -36,6 +36,13 @@ export class Waiter extends Entry implements Place<Signal>, Passenger<Landed> {
     this.caller = caller
     this.context = context
     this.since = since
+    this.found = undefined
+    this.recorded = false
+    this.isQueued = true
+    this.isAboard = false
+    this.relies = false
+    this.isAsking = false
+    this.bell = undefined
   }
 
   get resources() {

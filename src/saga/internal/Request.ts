@@ -27,17 +27,17 @@ export interface SagaDefinition {
   readonly previous: ReadonlyMap<number, SagaDefinition>
 }
 
-/** What is asked for, whatever the id of the saga that does it. */
+/** What is asked for, whatever the id of the saga that does it. Its fields are only declared: else each would be set twice. */
 export class Wanted implements Omit<IdempotencyRequest, "sagaId"> {
-  readonly saga: string
-  readonly key: string
-  readonly derived: boolean
-  readonly resources: ReadonlyArray<string>
-  readonly journaled: boolean
+  declare readonly saga: string
+  declare readonly key: string
+  declare readonly derived: boolean
+  declare readonly resources: ReadonlyArray<string>
+  declare readonly journaled: boolean
   /** The payload in encoded form. */
-  readonly encoded: unknown
+  declare readonly encoded: unknown
   /** What the fingerprint is the digest of; or the fingerprint: then nothing is kept of what it is of. */
-  protected print: string | (() => string)
+  declare protected print: string | (() => string)
 
   constructor(
     saga: string,
@@ -76,8 +76,8 @@ export class Wanted implements Omit<IdempotencyRequest, "sagaId"> {
 
 /** Many may wait: once the digest is worked out, nothing is kept of what it is of. */
 export class Request extends Wanted implements IdempotencyRequest {
-  readonly sagaId: string
-  readonly unreadable?: string
+  declare readonly sagaId: string
+  declare readonly unreadable?: string
 
   constructor(wanted: Wanted, form: string | (() => string), sagaId: string, unreadable?: string) {
     super(wanted.saga, wanted.key, wanted.derived, wanted.resources, wanted.journaled, wanted.encoded, form)
@@ -98,22 +98,25 @@ export type Refusal = InvalidPayload | IdempotencyError
  * is told by the fingerprint, and that of plain JSON which its schema leaves as it is needs no encoding.
  */
 export class Keyed implements Omit<IdempotencyRequest, "sagaId"> {
-  readonly saga: string
-  readonly key: string
-  readonly derived = false
-  private readonly definition: SagaDefinition
-  private readonly context: Context.Context<never>
+  declare readonly saga: string
+  declare readonly key: string
+  declare readonly derived: false
+  declare private readonly definition: SagaDefinition
+  declare private readonly context: Context.Context<never>
   /** Once the fingerprint is known, it is of this, whatever becomes of what was given. */
-  private payload: unknown
-  private known: Wanted | Refusal | undefined = undefined
-  private print: string | undefined = undefined
+  declare private payload: unknown
+  declare private known: Wanted | Refusal | undefined
+  declare private print: string | undefined
 
   constructor(saga: SagaDefinition, payload: unknown, key: string, context: Context.Context<never>) {
     this.saga = saga.name
     this.key = key
+    this.derived = false
     this.definition = saga
     this.context = context
     this.payload = payload
+    this.known = undefined
+    this.print = undefined
   }
 
   get wanted(): Wanted | Refusal {
