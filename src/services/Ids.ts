@@ -22,8 +22,11 @@
 import { randomUUID } from "node:crypto"
 import { Context, Effect } from "effect"
 
-/** Node puts a UUID together of 15 pieces, which are kept with it, ten times its size, until one of its characters is read. */
-const whole = (id: string) => (id.charCodeAt(0) === 0 ? "" : id)
+/**
+ * The same text in one piece. Node puts a UUID together of 15, which are kept with it, ten times its size, until one of its
+ * characters is read.
+ */
+export const whole = (id: string) => (id.charCodeAt(0) === 0 ? "" : id)
 
 export interface Ids {
   readonly next: Effect.Effect<string>

@@ -64,6 +64,7 @@ export const makeLandings = <Found, P extends Passenger<Found>>(): Landings<Foun
       for (const passenger of aboard.get(record) ?? []) if (passenger.what === what && passenger.relies) look(passenger)
     },
     isAwaited: ({ record, what }) => {
+      if (aboard.size === 0) return false
       for (const passenger of aboard.get(record) ?? []) if (passenger.what === what) return true
       return false
     },

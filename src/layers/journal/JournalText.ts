@@ -45,8 +45,12 @@ const isCopy = (a: unknown, b: unknown, depth = 0): boolean => {
   if (a === b || depth === DEEPEST) return false
   if (Array.isArray(a)) return Array.isArray(b) && areCopies(a, b, depth + 1)
   if (!isPlain(a) || !isPlain(b) || "toJSON" in a) return false
-  const [ofA, ofB] = [Object.keys(a), Object.keys(b)]
-  return ofA.length === ofB.length && ofA.every((key, i) => key === ofB[i] && isCopy(a[key], b[key], depth + 1))
+  const ofA = Object.keys(a)
+  const ofB = Object.keys(b)
+  if (ofA.length !== ofB.length) return false
+  let at = 0
+  for (const key of ofA) if (key !== ofB[at++] || !isCopy(a[key], b[key], depth + 1)) return false
+  return true
 }
 
 const areCopies = (a: ReadonlyArray<unknown>, b: ReadonlyArray<unknown>, depth: number): boolean => {

@@ -34,8 +34,11 @@ class Line<V extends object> {
   }
 }
 
+/** The name of nobody, without a value: the engine makes a table that gets empty anew each time. */
+const NOBODY = Symbol("nobody")
+
 export const makeLines = <V extends object>(): Lines<V> => {
-  const lines = new Map<unknown, V | Line<V>>()
+  const lines = new Map<unknown, V | Line<V> | undefined>([[NOBODY, undefined]])
   return {
     add: (name, value) => {
       const line = lines.get(name)
@@ -63,7 +66,7 @@ export const makeLines = <V extends object>(): Lines<V> => {
       const line = lines.get(name)
       return line === undefined ? [] : line instanceof Line ? line.values : [line]
     },
-    isEmpty: () => lines.size === 0,
-    names: () => lines.keys()
+    isEmpty: () => lines.size === 1,
+    names: () => [...lines.keys()].slice(1)
   }
 }

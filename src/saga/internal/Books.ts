@@ -23,10 +23,10 @@ export interface Books {
   /** Written with what comes next: losing it loses nothing, since undoing and finishing bear to be repeated. */
   readonly note: (record: JournalRecord) => void
   /**
-   * Writes it, and what was noted before it: to be called when it is to be written, and run once. False: the journal is
-   * another's now.
+   * Writes it, if there is one, and what was noted before it: to be called when it is to be written, and run once. False: the
+   * journal is another's now.
    */
-  readonly write: (...records: Records) => Effect.Effect<boolean, BooksError>
+  readonly write: (record?: JournalRecord) => Effect.Effect<boolean, BooksError>
   readonly close: (end: JournalEnd) => Effect.Effect<boolean, BooksError>
   /** `close` by whoever asks for it together with something else, as `write` is called; undefined where that cannot be. */
   readonly closeBy: <A, E>(
@@ -111,9 +111,9 @@ export const makeBooks = (
         )
 
   /** What could not be written is still to be written. */
-  const writing = <A, E>(records: Records, write: (all: Records) => Effect.Effect<A, E>) => {
+  const writing = <A, E>(record: JournalRecord | undefined, write: (all: Records) => Effect.Effect<A, E>) => {
     const before = noted
-    const written = write(before.length === 0 ? records : [...before, ...records])
+    const written = write(record === undefined ? before : before.concat(record))
     noted = []
     return Effect.onExitPrimitive(written, (exit) => {
       if (exit._tag === "Failure") noted = [...before, ...noted]
@@ -127,7 +127,7 @@ export const makeBooks = (
           written ? Effect.succeed(true) : journal.append(ref, owner, ofOwner(all))
         )
   const ready = Effect.suspend(() => (open ? Effect.void : Effect.asVoid(opening([]))))
-  const closing = (end: JournalEnd) => writing([], (all) => journal.close(ref, owner, ofOwner(all), end))
+  const closing = (end: JournalEnd) => writing(undefined, (all) => journal.close(ref, owner, ofOwner(all), end))
 
   return {
     keeps: true,
@@ -135,11 +135,11 @@ export const makeBooks = (
     owner: () => owner,
     ready,
     note: (record) => void noted.push(record),
-    write: (...records) => writing(records, append),
+    write: (record) => writing(record, append),
     closeBy: (end, ask) => {
       const { closing } = journal
       if (closing === undefined || !open) return undefined
-      return writing([], (all) => ask(closing(ref, owner, ofOwner(all), end)))
+      return writing(undefined, (all) => ask(closing(ref, owner, ofOwner(all), end)))
     },
     close: (end) => Effect.suspend(() => (open ? closing(end) : Effect.flatMap(opening([]), () => closing(end))))
   }

@@ -7,6 +7,7 @@ import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { InvalidPayload } from "../../schema/SagaError.ts"
 import { afterTurn } from "../../services/AfterTurn.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
+import { whole } from "../../services/Ids.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
 import { decoderOf, encoderOf, isVerbatim, type JsonCodec, problemOf } from "./Codec.ts"
 import type { Definition, Erased } from "./Definition.ts"
@@ -110,7 +111,7 @@ export class Keyed implements Omit<IdempotencyRequest, "sagaId"> {
 
   constructor(saga: SagaDefinition, payload: unknown, key: string, context: Context.Context<never>) {
     this.saga = saga.name
-    this.key = key
+    this.key = whole(key)
     this.derived = false
     this.definition = saga
     this.context = context
