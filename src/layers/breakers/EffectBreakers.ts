@@ -160,6 +160,11 @@ const make = Effect.fnUntraced(function* (
   const unhindered = (dependency: string, circuit: Circuit): Told => {
     const key = keyOf(dependency, circuit)
     return (exit, options) => {
+      // Mostly it is a success, and no news.
+      if (options === undefined && exit._tag === "Success" && circuit.clean) {
+        circuit.successes++
+        return undefined
+      }
       const outcome = outcomeOf(circuit, options, exit)
       if (circuit.clean || outcome === CircuitBreaker.ignored || key !== keyOf(dependency, circuit)) return undefined
       return Effect.flatMap(

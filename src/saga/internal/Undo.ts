@@ -2,7 +2,7 @@
  * Undoing: calls without a known outcome first, then the last finished first, one after another. A failure stops
  * nothing: it becomes a dead letter.
  */
-import { Cause, type Context, Effect, Exit, Option } from "effect"
+import { Cause, type Context, Effect, Option } from "effect"
 import { isTraced } from "../../services/Traced.ts"
 import { type Attempt, attempts, attemptsIn, nobody } from "./Attempts.ts"
 import type { Erased } from "./Definition.ts"
@@ -23,7 +23,7 @@ export const undo = (frame: Frame, cause: Cause.Cause<unknown>): Effect.Effect<R
   return Effect.matchCauseEffectEager(root.freshFence(refused === undefined ? 0 : refused + 1), {
     onSuccess: (fence) => {
       root.fence = fence
-      return undoFrame(frame, cause)
+      return Effect.withFiber(({ context }) => undoFrame(context, frame, cause))
     },
     onFailure: (lockCause) => parkFrame(frame, lockCause, cause)
   })
@@ -31,23 +31,41 @@ export const undo = (frame: Frame, cause: Cause.Cause<unknown>): Effect.Effect<R
 
 type Undoing = Effect.fn.Return<ReadonlyArray<Failure>>
 
-const undoFrame = Effect.fnUntraced(function* (frame: Frame, cause: Cause.Cause<unknown>): Undoing {
+const undoFrame = (
+  context: Context.Context<never>,
+  frame: Frame,
+  cause: Cause.Cause<unknown>
+): Effect.Effect<ReadonlyArray<Failure>> => {
+  const { root } = frame
+  const calls = toUndo(frame)
   const failures: Array<Failure> = []
-  for (const call of toUndo(frame)) {
-    if (isNested(call)) {
-      failures.push(...(yield* undoFrame(call.frame, cause)))
-      continue
+  const from = (at: number): Effect.Effect<ReadonlyArray<Failure>> => {
+    const call = calls[at]
+    if (call === undefined) return Effect.succeed(failures)
+    const failed = (...more: ReadonlyArray<Failure>) => {
+      failures.push(...more)
+      return from(at + 1)
     }
-    const exit = yield* Effect.exit(undoCall(frame.root, call, cause))
-    call.touched = false
-    if (Exit.isFailure(exit)) failures.push(yield* parkCall(frame.root, call, exit.cause, cause))
-    else {
-      if (Option.isNone(call.output) && !call.definition.fenced) yield* parkVerify(frame.root, call, cause)
-      frame.root.books.note({ _tag: "Undone", call: call.number })
+    if (isNested(call)) return Effect.flatMap(undoFrame(context, call.frame, cause), (more) => failed(...more))
+    const undone = () => {
+      root.books.note({ _tag: "Undone", call: call.number })
+      return from(at + 1)
     }
+    return Effect.matchCauseEffect(undoIn(context, root, call, cause), {
+      onFailure: (problem) => {
+        call.touched = false
+        return Effect.flatMap(parkCall(root, call, problem, cause), (failure) => failed(failure))
+      },
+      onSuccess: () => {
+        call.touched = false
+        return Option.isSome(call.output) || call.definition.fenced
+          ? undone()
+          : Effect.flatMap(parkVerify(root, call, cause), undone)
+      }
+    })
   }
-  return failures
-})
+  return from(0)
+}
 
 export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): Erased =>
   Effect.withFiber(({ context }) => undoIn(context, root, call, cause))
