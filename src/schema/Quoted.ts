@@ -14,3 +14,10 @@ export const quoted = (text: string): string => {
   }
   return `"${text}"`
 }
+
+/** `JSON.stringify` of a list of texts. */
+export const quotedAll = (texts: ReadonlyArray<string>): string => {
+  let list = ""
+  for (const text of texts) list += list === "" ? quoted(text) : `,${quoted(text)}`
+  return `[${list}]`
+}

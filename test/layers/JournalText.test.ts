@@ -9,7 +9,7 @@ const body = "b".repeat(300)
 
 describe("the text of a journal", () => {
   it("has a payload that every step gets once, and another input once", () => {
-    const has = kept("1", { id: 1, body })
+    const has = kept({ sagaId: "1", fence: 1, payload: { id: 1, body } })
     const texts = [0, 1].flatMap((call) => {
       const payloads = recordsText([begun(call, { id: 1, body })], has)
       const others = recordsText([begun(call + 2, { id: 2, body })], has)
@@ -30,7 +30,7 @@ describe("the text of a journal", () => {
 
   it("has what an object was when it was written, whatever becomes of it", () => {
     const doc = { id: "1", in: { body } }
-    const has = kept("1", doc)
+    const has = kept({ sagaId: "1", fence: 1, payload: doc })
     const payload: unknown = JSON.parse(has.payload.text)
     const texts: Array<string> = []
     const written: Array<JournalRecord> = []
@@ -46,7 +46,7 @@ describe("the text of a journal", () => {
   })
 
   it("tells an empty place in a list from what the payload has there", () => {
-    const [empty, has] = [[1], kept("1", [1, 2])]
+    const [empty, has] = [[1], kept({ sagaId: "1", fence: 1, payload: [1, 2] })]
     empty.length = 2
     assert.deepStrictEqual(recordsOf([recordsText([begun(0, empty)], has).text], [1, 2]), [begun(0, [1, null])])
   })
@@ -56,7 +56,7 @@ describe("the text of a journal", () => {
     cycle.self = cycle
     const other: { self?: unknown } = {}
     other.self = other
-    const has = kept("1", cycle)
+    const has = kept({ sagaId: "1", fence: 1, payload: cycle })
     const payload: unknown = JSON.parse(has.payload.text)
     const odd = [other, 1n, undefined, new Date(0), Number.NaN]
     const text = recordsText(

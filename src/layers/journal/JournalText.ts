@@ -4,7 +4,8 @@
  *
  * A `Started` without `input` has the payload's; one with `inputOf` has that of the latest call of this number before it.
  */
-import type { JournalRecord, JournalRef } from "../../schema/Journal.ts"
+import type { JournalRecord, JournalRef, NewJournal } from "../../schema/Journal.ts"
+import { quoted } from "../../schema/Quoted.ts"
 import { jsonText } from "../sql/Jsonb.ts"
 
 type Started = Extract<JournalRecord, { readonly _tag: "Started" }>
@@ -20,15 +21,22 @@ type Inputs = ReadonlyArray<readonly [call: number, text: string]>
 /** What is surely in one saga's journal. */
 export interface Kept {
   readonly sagaId: string
+  /** Under which it was opened, as a number and as text: the engine puts so long a number into words anew each time. */
+  readonly fence: readonly [number, string]
   readonly payload: Value
   inputs: Inputs
 }
 
-export const kept = (sagaId: string, payload: unknown): Kept => ({
+export const kept = ({ fence, payload, sagaId }: Pick<NewJournal, "fence" | "payload" | "sagaId">): Kept => ({
   sagaId,
+  fence: [fence, String(fence)],
   payload: { json: payload, text: jsonText(payload) },
   inputs: []
 })
+
+/** A fence as text. */
+export const fenceText = (fence: number, has: Kept | undefined): string =>
+  has?.fence[0] === fence ? has.fence[1] : String(fence)
 
 /** Deeper, or a cycle, and their texts are compared. */
 const DEEPEST = 16
@@ -88,8 +96,8 @@ export const recordsText = (records: ReadonlyArray<JournalRecord>, has: Kept | u
     switch (record._tag) {
       case "Started": {
         const { before, call, fence, kind, parent, path } = record
-        const head = `{"_tag":"Started","call":${call},"parent":${parent},"kind":"${kind}","path":${JSON.stringify(path)}`
-        return `${head},"fence":${fence},"before":${jsonText(before)}${inputOf(record)}}`
+        const head = `{"_tag":"Started","call":${call},"parent":${parent},"kind":"${kind}","path":${quoted(path)}`
+        return `${head},"fence":${fenceText(fence, has)},"before":${jsonText(before)}${inputOf(record)}}`
       }
       case "Done":
         return `{"_tag":"Done","call":${record.call},"finished":${record.finished},"output":${jsonText(record.output)}}`

@@ -90,7 +90,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
   }
   const on = (client: Client) => {
     const { keyPrefix } = client.options
-    const given = keyPrefix === undefined ? TEXT : { ...TEXT, keyPrefix }
+    const isPrefixed = keyPrefix !== undefined && keyPrefix.length > 0
+    const given = isPrefixed ? { ...TEXT, keyPrefix } : TEXT
     const command = (name: string, args: Array<string>) => new Limited(name, args, given)
     /** Of texts alone. ioredis copies a list to see what is in it, and that costs as much as the rest of a command. */
     const ofTexts = (name: string, args: Array<string>) => {
@@ -102,7 +103,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     const send: Redis.Redis["Service"]["send"] = (name, ...args: Array<string>) => sendNow(() => command(name, args))
     const sendWhile: SendsWhile["sendWhile"] = (meanwhile, name, ...args) =>
       sendNow(() => command(name, args), undefined, meanwhile)
-    return { send, sendWhile, eval: evalBy(sendNow, keyPrefix === undefined ? ofTexts : command) }
+    return { send, sendWhile, eval: evalBy(sendNow, isPrefixed ? command : ofTexts) }
   }
 
   const client = yield* open()

@@ -4,14 +4,14 @@
  */
 import { Effect, Schema } from "effect"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
-import { quoted } from "../../schema/Quoted.ts"
+import { quoted, quotedAll } from "../../schema/Quoted.ts"
 import type { IdempotencyRequest, OpenMark } from "../../services/Idempotency.ts"
 import { storeError } from "./Records.ts"
 
 /** A saga's mark without its fence, which only a script may know: a mark is the fence and this. */
 export const markOf = ({ journaled, resources, saga, sagaId }: IdempotencyRequest): string => {
-  const names = resources.length === 1 ? quoted(resources[0] ?? "") : resources.map(quoted).join()
-  return ` {"saga":${quoted(saga)},"sagaId":${quoted(sagaId)},"resources":[${names}],"journaled":${journaled === true}}`
+  const names = `"saga":${quoted(saga)},"sagaId":${quoted(sagaId)},"resources":${quotedAll(resources)}`
+  return ` {${names},"journaled":${journaled === true}}`
 }
 
 /** The fence of the saga admitted last, as text. */

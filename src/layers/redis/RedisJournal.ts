@@ -12,7 +12,7 @@ import * as Redis from "effect/persistence/Redis"
 import { Journal, type JournalFilter, JournalRecord, SagaOutcome, SagaStatus } from "../../schema/Journal.ts"
 import { JournalError } from "../../schema/JournalError.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
-import { keep, kept, makeKeptSagas, recordsOf, recordsText } from "../journal/JournalText.ts"
+import { fenceText, keep, kept, makeKeptSagas, recordsOf, recordsText } from "../journal/JournalText.ts"
 import { opening } from "../journal/Opening.ts"
 import * as Scripts from "./RedisJournalScripts.ts"
 
@@ -132,8 +132,10 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
       ),
       (found) => found.filter((journal) => journal !== undefined)
     )
-  const closing: NonNullable<SagaJournal["closing"]> = (ref, owner, records, end) =>
-    Scripts.closing(ref, owner, recordsText(records, sagas.of(ref)).text, end, retention)
+  const closing: NonNullable<SagaJournal["closing"]> = (ref, owner, records, end) => {
+    const own = sagas.of(ref)
+    return Scripts.closing(ref, fenceText(owner, own), recordsText(records, own).text, end, retention)
+  }
   /** Those that are still unfinished. */
   const inTheWay = (sagaIds: ReadonlyArray<string>) =>
     Effect.map(getAll([...new Set(sagaIds)]), (found) =>
@@ -152,16 +154,16 @@ const make = Effect.fnUntraced(function* (options: RedisJournalOptions) {
   return {
     keeps: true,
     open: (saga, records = []) => {
-      const own = kept(saga.sagaId, saga.payload)
+      const own = kept(saga)
       const { text } = recordsText(records, own)
       // If it was open already its payload is this one, but the records were not written.
-      return opening(opens(saga, own.payload.text, text), inTheWay, () => sagas.opened(saga, own))
+      return opening(opens(saga, own.fence[1], own.payload.text, text), inTheWay, () => sagas.opened(saga, own))
     },
     append: (ref, owner, records) => {
       const own = sagas.of(ref)
       const texts = recordsText(records, own)
       const undoing = records.some(({ _tag }) => _tag === "Undoing")
-      return asked("append", appends(ref.sagaId, owner, undoing, texts.text), () => {
+      return asked("append", appends(ref.sagaId, fenceText(owner, own), undoing, texts.text), () => {
         if (own !== undefined) keep(own, texts)
       })
     },

@@ -9,6 +9,7 @@
  */
 import { script } from "effect/persistence/Redis"
 import type { JournalRef, NewJournal } from "../../schema/Journal.ts"
+import { quoted, quotedAll } from "../../schema/Quoted.ts"
 import type { JournalClosing, JournalEnd } from "../../services/SagaJournal.ts"
 
 export const journalKey = (sagaId: string) => `dtx:journal:{${sagaId}}`
@@ -29,20 +30,26 @@ const isOwned = (state: string, owner: string) =>
 /** Its status, when it was opened, and its problem. */
 const parts = (state: string) => `string.match(${state}, '^%d+ (%a+) (%d+) %d+(.*)$')`
 
+/** What a journal is opened with, as JSON. */
+const headOf = ({ derived, fingerprint, key, resources, saga, sagaId, version }: NewJournal, fence: string) => {
+  const names = `"sagaId":${quoted(sagaId)},"saga":${quoted(saga)},"key":${quoted(key)},"fingerprint":${quoted(fingerprint)}`
+  return `{${names},"version":${version},"fence":${fence},"derived":${derived},"resources":${quotedAll(resources)}}`
+}
+
 /**
  * Invariant: either all resources name this saga and its journal is there with its first records, or nothing was
  * written. Yields the ids of the unfinished sagas in the way; one whose journal Redis has lost is none.
  */
 export const open = script(
-  (journal: NewJournal, payload: string, records: string) => {
-    const { derived, fence, fingerprint, key, resources, saga, sagaId, version } = journal
+  (journal: NewJournal, fence: string, payload: string, records: string) => {
+    const { resources, sagaId } = journal
     return [
       journalKey(sagaId),
       JOURNALS,
       ...resources.map(unfinishedKey),
       sagaId,
       fence,
-      JSON.stringify({ sagaId, saga, version, resources, fence, key, derived, fingerprint }),
+      headOf(journal, fence),
       payload,
       records
     ]
@@ -73,7 +80,7 @@ return {}`
 ).withReturnType<ReadonlyArray<string>>()
 
 export const append = script(
-  (sagaId: string, owner: number, undoing: boolean, records: string) => [
+  (sagaId: string, owner: string, undoing: boolean, records: string) => [
     journalKey(sagaId),
     owner,
     undoing ? "compensating" : "",
@@ -97,19 +104,13 @@ return 1`
 /** The end of a journal as its script is asked for it, or a script that has something else to do too. */
 export const closing = (
   { resources, sagaId }: JournalRef,
-  owner: number,
+  owner: string,
   records: string,
   end: JournalEnd,
   retention: number
 ): JournalClosing => ({
   keys: [journalKey(sagaId), JOURNALS, ...resources.map(unfinishedKey)],
-  args: [
-    String(owner),
-    sagaId,
-    end.result === null ? end.outcome : `${end.outcome}\n${end.result}`,
-    String(retention),
-    records
-  ]
+  args: [owner, sagaId, end.result === null ? end.outcome : `${end.outcome}\n${end.result}`, String(retention), records]
 })
 
 /**

@@ -117,7 +117,7 @@ const make = Effect.gen(function* () {
   return {
     keeps: true,
     open: (saga, records = []) => {
-      const own = kept(saga.sagaId, saga.payload)
+      const own = kept(saga)
       const { text } = recordsText(records, own)
       // If it was open already its payload is this one, but the records were not written.
       return opening(writes.open({ ...saga, payload: own.payload.text, records: text }), inTheWay, () =>
