@@ -28,6 +28,7 @@ import fc from "fast-check"
 import { canonicalForm } from "../src/schema/CanonicalJson.ts"
 import { bucket, derivedUuid } from "../src/schema/Digest.ts"
 import { invalidKey } from "../src/schema/IdempotencyKey.ts"
+import { quoted, quotedAll } from "../src/schema/Quoted.ts"
 import { resourceNames } from "../src/schema/Resource.ts"
 import { scheduleOf, seedOf } from "../src/testing/Fault.ts"
 
@@ -95,6 +96,18 @@ describe("canonical JSON", () => {
   })
 })
 
+describe("a text as JSON", () => {
+  it("is what the engine makes of it", () => {
+    fc.assert(
+      fc.property(fc.array(fc.string({ unit: "binary", maxLength: 80 })), (texts) => {
+        for (const text of texts) assert.strictEqual(quoted(text), JSON.stringify(text))
+        assert.strictEqual(quotedAll(texts), JSON.stringify(texts))
+      }),
+      { examples: [[["", '"', "\\", "\n", "\u007f", "\ud800", "é", "a".repeat(65)]]] }
+    )
+  })
+})
+
 describe("the canonical form", () => {
   const text = fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("__proto__", "toJSON", "10", "9", "a", "\ud800"))
   const { value } = fc.letrec((tie) => ({
@@ -105,7 +118,7 @@ describe("the canonical form", () => {
       fc.integer(),
       fc.constantFrom(null, true, false, undefined, -0, new Date(0), new Map()),
       fc.array(tie("value"), { maxLength: 4 }),
-      fc.dictionary(text, tie("value"), { maxKeys: 5 })
+      fc.dictionary(text, tie("value"), { maxKeys: 12 })
     )
   }))
 

@@ -28,6 +28,26 @@ describe.skipIf(redis === null)("ioredis", () => {
     })
   )
 
+  it.live("puts its prefix before the keys of commands and of scripts", () =>
+    Effect.gen(function* () {
+      const prefix = `prefixed-${process.pid}:`
+      const store = Redis.script((key: string, value: string) => [key, value], {
+        numberOfKeys: 1,
+        lua: "redis.call('SET', KEYS[1], ARGV[1]) return KEYS[1]"
+      }).withReturnType<string>()
+      const client = (options: IoRedis.Options) =>
+        Effect.map(Layer.build(IoRedis.layerUrl(redis ?? "", options)), (built) => Context.get(built, Redis.Redis))
+      const [plain, prefixed] = [yield* client({}), yield* client({ keyPrefix: prefix })]
+      assert.strictEqual(yield* prefixed.eval(store)("a", "1"), `${prefix}a`)
+      assert.strictEqual(yield* plain.eval(store)(`${prefix}b`, "2"), `${prefix}b`)
+      assert.deepStrictEqual(
+        [yield* prefixed.send("GET", "a"), yield* plain.send("GET", `${prefix}a`), yield* prefixed.send("GET", "b")],
+        ["1", "1", "2"]
+      )
+      yield* plain.send("DEL", `${prefix}a`, `${prefix}b`)
+    }).pipe(Effect.scoped)
+  )
+
   it.live(
     "fails with the reason for a wrong URL, a wrong password, or nobody there",
     () =>

@@ -44,6 +44,8 @@ describe.skipIf(redis === null)("real Redis", () => {
       SagaGuardRedis.layerWith({ cluster: true }).pipe(Layer.provide(client))
     )
   }
+  const prefixed = IoRedis.layerUrl(redis ?? "", { keyPrefix: "prefixed:" })
+  sagaGuardContract("fused, ioredis with a prefix", SagaGuardRedis.layer.pipe(Layer.provide(prefixed)))
 })
 
 describe.skipIf(postgres === null)("real PostgreSQL", () => {

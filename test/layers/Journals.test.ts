@@ -15,6 +15,8 @@ sagaJournalContract("PGlite", SqlJournal.layer.pipe(Layer.provide(PgliteClient.l
 const { postgres, redis } = servers()
 describe.skipIf(redis === null)("real Redis", () => {
   sagaJournalContract("Redis", RedisJournal.layer.pipe(Layer.provide(IoRedis.layerUrl(redis ?? ""))))
+  const prefixed = IoRedis.layerUrl(redis ?? "", { keyPrefix: "prefixed:" })
+  sagaJournalContract("Redis with a prefix", RedisJournal.layer.pipe(Layer.provide(prefixed)))
 
   it.live("forgets in its index, now and then, what has expired", () => {
     // In a database of its own: what is short-lived here is not there.

@@ -1,8 +1,9 @@
 /** A call between the moments: its fiber yields, is interrupted, or its breaker has news while it runs. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Scheduler, Schema } from "effect"
+import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, References, Scheduler, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { CircuitBreakers, MemoryJournal, Saga, SagaMemory, Step } from "effect-saga"
+import { CircuitBreakers, MemoryJournal, Saga, SagaGuard, SagaMemory, Step } from "effect-saga"
+import { admittingBy } from "../../src/services/SagaGuard.ts"
 
 class Down extends Schema.TaggedError<Down>()("Down", {}) {}
 
@@ -220,5 +221,71 @@ describe("a call of a step", () => {
       assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
       assert.deepStrictEqual(undone, ["1"])
     })
+  )
+
+  it.live("that would begin while another is interrupted does not, and nothing is left", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const began = yield* Deferred.make<void>()
+      const step = (name: string, execute: Effect.Effect<void>) =>
+        Step.make(name, {
+          input: Schema.String,
+          execute: () =>
+            Effect.andThen(
+              Effect.sync(() => log.push(name)),
+              execute
+            ),
+          compensate: () => Effect.sync(() => log.push(`undo ${name}`))
+        })
+      const slow = step("slow", Effect.andThen(Deferred.succeed(began, undefined), Effect.never))
+      const late = step("late", Effect.void)
+      const saga = Saga.make("Late", {
+        payload: Schema.String,
+        error: Down,
+        resource: (id) => id,
+        steps: [slow, late],
+        run: (id) =>
+          Effect.gen(function* () {
+            const calls = Effect.onInterrupt(slow(id), () => Effect.exit(late(id)))
+            yield* Effect.forkDetach(calls, { startImmediately: true })
+            yield* Deferred.await(began)
+            return yield* new Down()
+          })
+      })
+      const exit = yield* Effect.exit(within(Effect.provide(saga.execute("1"), own)))
+      assert.isTrue(Exit.isFailure(exit) && !Cause.hasDies(exit.cause))
+      assert.deepStrictEqual(log, ["slow", "undo slow"])
+    })
+  )
+
+  it.live("leaves its caller's context as it was, also where a guard's own end throws", () =>
+    Effect.gen(function* () {
+      const guard = yield* SagaGuard
+      const broken = SagaGuard.of({
+        ...guard,
+        admit: (request, restore) =>
+          Effect.map(admittingBy(guard)(request, restore, Context.empty()), (entered) =>
+            entered._tag === "Replayed"
+              ? entered
+              : {
+                  ...entered,
+                  close: () => {
+                    throw new Error("a mistake")
+                  }
+                }
+          )
+      })
+      const saga = Saga.make("Closed", {
+        payload: Schema.String,
+        resource: (id) => id,
+        steps: [],
+        run: () => Effect.void
+      })
+      const outside = yield* Effect.context()
+      const exit = yield* Effect.exit(Effect.provideService(saga.execute("1"), SagaGuard, broken))
+      assert.isTrue(Exit.isFailure(exit) && String(exit.cause).includes("a mistake"))
+      assert.strictEqual(yield* Effect.context(), outside)
+      assert.deepStrictEqual(yield* References.CurrentLogAnnotations, {})
+    }).pipe(Effect.provide(own))
   )
 })

@@ -92,7 +92,9 @@ const make = Effect.fnUntraced(function* (options: Options) {
     const { keyPrefix } = client.options
     const isPrefixed = keyPrefix !== undefined && keyPrefix.length > 0
     const given = isPrefixed ? { ...TEXT, keyPrefix } : TEXT
-    const command = (name: string, args: Array<string>) => new Limited(name, args, given)
+    // It finds the keys of commands in small letters only.
+    const command = (name: string, args: Array<string>) =>
+      new Limited(isPrefixed ? name.toLowerCase() : name, args, given)
     /** Of texts alone. ioredis copies a list to see what is in it, and that costs as much as the rest of a command. */
     const ofTexts = (name: string, args: Array<string>) => {
       const made = new Limited(name, [], given)

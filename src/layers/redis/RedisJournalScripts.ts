@@ -17,7 +17,8 @@ const unfinishedKey = (resource: string) => `dtx:unfinished:${resource}`
 /** Saga ids, by time. */
 const JOURNALS = "dtx:journals"
 
-// What the scripts have in common is written into each: a function of Lua is made anew by every call that has it.
+// What the scripts have in common is written into each: a function of Lua is made anew by every call that has it. Keys that
+// a script makes itself begin as those that it was given: a client may put a prefix before them.
 
 /** What `TIME` says, in milliseconds, as text. */
 const millis = (time: string) => `${time}[1] .. string.sub('00000' .. ${time}[2], -6, -4)`
@@ -59,10 +60,10 @@ export const open = script(
     lua: `
 if redis.call('EXISTS', KEYS[1], unpack(KEYS, 3)) > 0 then
   if redis.call('EXISTS', KEYS[1]) == 1 then return {} end
-  local others = {}
+  local others, before = {}, string.sub(KEYS[1], 1, -#ARGV[1] - 2)
   for i = 3, #KEYS do
     local other = redis.call('GET', KEYS[i])
-    if other and other ~= ARGV[1] and redis.call('EXISTS', 'dtx:journal:{' .. other .. '}') == 1 then
+    if other and other ~= ARGV[1] and redis.call('EXISTS', before .. other .. '}') == 1 then
       others[#others + 1] = other
     end
   end
@@ -206,7 +207,7 @@ export const purge = script((before: number) => [JOURNALS, before], {
   lua: `
 local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '(0', '(' .. ARGV[1])
 for _, id in ipairs(gone) do
-  redis.call('DEL', 'dtx:journal:{' .. id .. '}')
+  redis.call('DEL', string.sub(KEYS[1], 1, -2) .. ':{' .. id .. '}')
   redis.call('ZREM', KEYS[1], id)
 end
 return #gone`
