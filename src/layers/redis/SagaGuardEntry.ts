@@ -53,20 +53,15 @@ export class Entry {
   }
 }
 
+const ledgerOf = (tail: string) => LEDGER + tail
+
 const keysOf = (names: ReadonlyArray<string>, resources: ReadonlyArray<string>): Keys => {
   const own = resources.length === 1 ? resources : [...new Set(resources)]
-  const tails: Array<string> = []
-  const ledgers: Array<string> = []
-  const locks: Array<string> = []
-  for (const resource of own) {
-    const tail = tagged(resource)
-    tails.push(tail)
-    ledgers.push(LEDGER + tail)
-  }
-  for (const name of names) {
+  const tails = own.map(tagged)
+  const locks = names.map((name) => {
     const at = own.indexOf(name)
     // The engine reads no index below zero without looking for a member of that name.
-    locks.push(LOCK + ((at < 0 ? undefined : tails[at]) ?? tagged(name)))
-  }
-  return { locks, ledgers, tails }
+    return LOCK + ((at < 0 ? undefined : tails[at]) ?? tagged(name))
+  })
+  return { locks, ledgers: tails.map(ledgerOf), tails }
 }
