@@ -113,14 +113,18 @@ const common = (
     readonly retry?: unknown
     readonly timeout?: Duration.Input
   }
-) => ({
-  name,
-  input: options.input,
-  dependency: options.dependency,
-  isTransient: options.isTransient === undefined ? always : erase<(error: unknown) => boolean>(options.isTransient),
-  retry: erase<Schedule.Schedule<unknown> | undefined>(options.retry),
-  timeout: options.timeout === undefined ? undefined : Duration.fromInputUnsafe(options.timeout)
-})
+) => {
+  const timeout = options.timeout === undefined ? undefined : Duration.fromInputUnsafe(options.timeout)
+  return {
+    name,
+    input: options.input,
+    dependency: options.dependency,
+    isTransient: options.isTransient === undefined ? always : erase<(error: unknown) => boolean>(options.isTransient),
+    retry: erase<Schedule.Schedule<unknown> | undefined>(options.retry),
+    timeout,
+    timeoutMillis: timeout && Duration.toMillis(timeout)
+  }
+}
 
 /** The callable value of a step; used by `Saga.asStep` too. */
 export const fromDefinition = <

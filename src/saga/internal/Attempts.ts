@@ -20,6 +20,8 @@ export interface Attempt {
   readonly step: StepDefinition
   readonly call: number
   readonly limit: Duration.Duration
+  /** The same. */
+  readonly millis: number
   readonly retry: Schedule.Schedule<unknown>
   /** Made anew for each attempt. */
   readonly effect: () => Erased
@@ -68,8 +70,8 @@ class Timed extends Stoppable implements Limit {
   }
 
   protected override watch() {
-    const { limit, root } = this.attempt
-    root.deadlines.set(Duration.toMillis(limit), this)
+    const { millis, root } = this.attempt
+    root.deadlines.set(millis, this)
   }
   protected override unwatch() {
     this.attempt.root.deadlines.lift(this)

@@ -20,6 +20,8 @@ interface Calling {
   readonly isTransient: (error: unknown) => boolean
   readonly retry: Schedule.Schedule<unknown> | undefined
   readonly timeout: Duration.Duration | undefined
+  /** The same. */
+  readonly timeoutMillis: number | undefined
 }
 
 export interface UndoableStep extends Calling {

@@ -188,6 +188,7 @@ const retriable =
           call: letter.call,
           kind: "execute",
           limit: step.timeout ?? root.settings.stepTimeout,
+          millis: step.timeoutMillis ?? root.stepMillis,
           retry: root.settings.stepRetry,
           effect: () => step.execute(input),
           observer: undefined

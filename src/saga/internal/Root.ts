@@ -1,5 +1,5 @@
 /** The books of one execution as it starts. */
-import { Context, Effect } from "effect"
+import { Context, Duration, Effect } from "effect"
 import { CircuitBreakers } from "../../services/CircuitBreakers.ts"
 import { DeadLetterQueue } from "../../services/DeadLetterQueue.ts"
 import { deadlinesIn } from "../../services/Deadlines.ts"
@@ -30,32 +30,36 @@ export const rootIn = (
   context: Context.Context<CircuitBreakers | DeadLetterQueue>,
   saga: Pick<SagaDefinition, "name" | "version">,
   { books, fence, freshFence, replay, resources, sagaId }: Identity
-): Root => ({
-  saga: saga.name,
-  version: saga.version,
-  sagaId,
-  resources,
-  fence,
-  freshFence,
-  books,
-  replay,
-  settings: Context.get(context, SagaSettings),
-  probe: Context.get(context, SagaProbe),
-  deadlines: deadlinesIn(context),
-  breakers: Context.get(context, CircuitBreakers),
-  deadLetters: Context.get(context, DeadLetterQueue),
-  nextCall: replay?.nextCall ?? 0,
-  nextFinished: 0,
-  pivoted: replay !== undefined,
-  pivotUnknown: false,
-  closed: false,
-  aborted: undefined,
-  running: [],
-  idle: [],
-  retriables: [],
-  parked: [],
-  failures: []
-})
+): Root => {
+  const settings = Context.get(context, SagaSettings)
+  return {
+    saga: saga.name,
+    version: saga.version,
+    sagaId,
+    resources,
+    fence,
+    freshFence,
+    books,
+    replay,
+    settings,
+    stepMillis: Duration.toMillis(settings.stepTimeout),
+    probe: Context.get(context, SagaProbe),
+    deadlines: deadlinesIn(context),
+    breakers: Context.get(context, CircuitBreakers),
+    deadLetters: Context.get(context, DeadLetterQueue),
+    nextCall: replay?.nextCall ?? 0,
+    nextFinished: 0,
+    pivoted: replay !== undefined,
+    pivotUnknown: false,
+    closed: false,
+    aborted: undefined,
+    running: [],
+    idle: [],
+    retriables: [],
+    parked: [],
+    failures: []
+  }
+}
 
 export const outermost = (root: Root, saga: SagaDefinition): Frame => ({
   root,

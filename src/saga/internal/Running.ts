@@ -126,6 +126,7 @@ const attemptOf = (
   call,
   kind,
   limit: step.timeout ?? root.settings.stepTimeout,
+  millis: step.timeoutMillis ?? root.stepMillis,
   retry: step.retry ?? root.settings.stepRetry,
   effect,
   observer

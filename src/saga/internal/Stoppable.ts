@@ -1,5 +1,5 @@
 /** Running something in a fiber of its own, so that it can be stopped alone. */
-import { type Context, Effect, Exit, Fiber } from "effect"
+import { type Context, Effect, Effectable, Exit, Fiber } from "effect"
 import type { Erased } from "./Definition.ts"
 import { made } from "./Made.ts"
 
@@ -10,9 +10,9 @@ export type Ended = Exit.Exit<unknown, unknown>
  * is one for each step of each saga. When it starts, `tried` and then one of the last two are called, once and whatever
  * happens.
  *
- * Its fields, and those of what extends it, are only declared: else each would be set twice.
+ * As an effect it is what whoever waits does when he is interrupted. Its fields, and those of what extends it, are only declared: else each would be set twice.
  */
-export abstract class Stoppable {
+export abstract class Stoppable extends Effectable.Class<unknown> {
   declare private readonly body: () => Erased
   declare private readonly context: Context.Context<never>
   declare private fiber: Fiber.Fiber<unknown, unknown> | undefined
@@ -20,6 +20,7 @@ export abstract class Stoppable {
   declare private isAbandoned: boolean
 
   constructor(body: () => Erased, context: Context.Context<never>) {
+    super()
     this.body = body
     this.context = context
     this.fiber = undefined
@@ -70,9 +71,13 @@ export abstract class Stoppable {
       if (this.isAbandoned) this.abandoned(end)
       else resume(next)
     })
+    return this
+  }
+
+  override asEffect(): Effect.Effect<unknown> {
     return Effect.suspend(() => {
       this.isAbandoned = true
-      return Fiber.interrupt(fiber)
+      return this.fiber === undefined ? Effect.void : Fiber.interrupt(this.fiber)
     })
   }
 

@@ -2,7 +2,7 @@
  * Undoing: calls without a known outcome first, then the last finished first, one after another. A failure stops
  * nothing: it becomes a dead letter.
  */
-import { Cause, type Context, Effect, Option } from "effect"
+import { Cause, type Context, Duration, Effect, Option } from "effect"
 import { isTraced } from "../../services/Traced.ts"
 import { type Attempt, attempts, attemptsIn, nobody } from "./Attempts.ts"
 import type { Erased } from "./Definition.ts"
@@ -78,6 +78,7 @@ const undoIn = (context: Context.Context<never>, root: Root, call: Call, cause: 
     call: call.number,
     kind: "compensate",
     limit: root.settings.compensationTimeout,
+    millis: Duration.toMillis(root.settings.compensationTimeout),
     retry: root.settings.compensationRetry,
     effect: () => step.compensate(call.input, { before: call.before, output: call.output, cause }),
     observer: undefined
