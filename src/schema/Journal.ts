@@ -71,10 +71,7 @@ export class Journal extends Schema.Class<Journal>("effect-saga/schema/Journal")
 export type NewJournal = Pick<
   Journal,
   "sagaId" | "saga" | "version" | "resources" | "fence" | "key" | "derived" | "fingerprint" | "payload"
-> & {
-  /** The payload as JSON, where somebody has written it already. */
-  readonly text?: string | undefined
-}
+>
 
 /** Which journal is meant. The resources say where it is kept. */
 export interface JournalRef {

@@ -26,7 +26,7 @@ import { Context, Effect } from "effect"
  * The same text in one piece. Node puts a UUID together of 15, which are kept with it, ten times its size, until one of its
  * characters is read.
  */
-export const whole = (id: string) => (id.charCodeAt(0) === 0 ? "" : id)
+export const whole = (id: string) => (id.charCodeAt(0) === 0 ? id.slice() : id)
 
 export interface Ids {
   readonly next: Effect.Effect<string>

@@ -53,6 +53,23 @@ export const sagaJournalContract = (name: string, layer: Layer.Layer<never, unkn
         })
       )
 
+      test.effect("keeps the order of a payload's members, and of an input's", () =>
+        Effect.gen(function* () {
+          const journal = yield* SagaJournal
+          const members = { b: 1, a: { d: 2, c: 3 }, "10": 4 }
+          const saga = sagaOn([own("r")], { payload: members })
+          const of = (input: unknown): JournalRecord => Object.assign({}, started(0), { input })
+          yield* journal.open(saga, [of(structuredClone(members))])
+          yield* journal.append(saga, T, [of({ a: 1, ...members })])
+          const found = (yield* journal.get(saga.sagaId)) ?? assert.fail("it is not there")
+          assert.strictEqual(JSON.stringify(found.payload), JSON.stringify(members))
+          assert.deepStrictEqual(
+            found.records.map((record) => record._tag === "Started" && JSON.stringify(record.input)),
+            [JSON.stringify(members), JSON.stringify({ a: 1, ...members })]
+          )
+        })
+      )
+
       test.effect("gives back what was written, in order", () =>
         Effect.gen(function* () {
           const journal = yield* SagaJournal

@@ -44,7 +44,10 @@ describe.skipIf(redis === null)("ioredis", () => {
         [yield* prefixed.send("GET", "a"), yield* plain.send("GET", `${prefix}a`), yield* prefixed.send("GET", "b")],
         ["1", "1", "2"]
       )
-      yield* plain.send("DEL", `${prefix}a`, `${prefix}b`)
+      yield* prefixed.send("HSET", "h", "field", "1")
+      // A reply is what it is without a prefix.
+      assert.deepStrictEqual(yield* prefixed.send("HGETALL", "h"), yield* plain.send("HGETALL", `${prefix}h`))
+      yield* plain.send("DEL", `${prefix}a`, `${prefix}b`, `${prefix}h`)
     }).pipe(Effect.scoped)
   )
 

@@ -16,9 +16,9 @@ export { result } from "../contract/SagaGuardRequests.ts"
 export type Guard = SagaGuard["Service"]
 
 /** Each is a process of its own to Redis. */
-export const fused = (options: SagaGuardRedis.SagaGuardRedisOptions = {}, at = url) =>
+export const fused = (options: SagaGuardRedis.SagaGuardRedisOptions = {}, at = url, client: IoRedis.Options = {}) =>
   Effect.map(
-    Layer.build(Layer.fresh(SagaGuardRedis.layerWith(options).pipe(Layer.provide(IoRedis.layerUrl(at))))),
+    Layer.build(Layer.fresh(SagaGuardRedis.layerWith(options).pipe(Layer.provide(IoRedis.layerUrl(at, client))))),
     (built) => Context.get(built, SagaGuard)
   )
 export const composed = Effect.map(

@@ -2,7 +2,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { JournalRecord } from "effect-saga"
 import { keep, kept, recordsOf, recordsText } from "../../src/layers/journal/JournalText.ts"
-import { canonicalForm } from "../../src/schema/CanonicalJson.ts"
 import { started } from "../contract/SagaJournalContract.ts"
 
 const begun = (call: number, input: unknown): JournalRecord => Object.assign({}, started(call), { input })
@@ -44,25 +43,6 @@ describe("the text of a journal", () => {
     }
     doc.id = "4"
     assert.deepStrictEqual(recordsOf(texts, payload), written)
-  })
-
-  it("has a payload that came as the text of its canonical form once, whatever order its members have", () => {
-    const payload = { id: 1, body, deep: { b: { z: new Array(3).fill({ y: 1, x: 2 }) }, a: 1 } }
-    const form = canonicalForm(payload)
-    if (typeof form !== "function") return assert.fail("it is plain")
-    const has = kept({ sagaId: "1", fence: 1, payload, text: form() })
-    assert.strictEqual(has.payload.text, form())
-    for (const [input, isPayload] of [
-      [structuredClone(payload), true],
-      // The very object proves nothing, so its text is compared.
-      [payload, true],
-      [{ body, deep: payload.deep, id: 1 }, true],
-      [{ id: 2, body, deep: payload.deep }, false]
-    ] as const) {
-      const { text } = recordsText([begun(0, input)], has)
-      assert.strictEqual(!text.includes(body), isPayload)
-      assert.deepStrictEqual(recordsOf([text], JSON.parse(form())), [begun(0, input)])
-    }
   })
 
   it("tells an empty place in a list from what the payload has there", () => {

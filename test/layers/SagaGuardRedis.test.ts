@@ -331,27 +331,32 @@ describe.skipIf(servers().redis === null)("the fused guard", () => {
       }).pipe(Effect.scoped)
   )
 
-  it.live("wakes who waits with the key though somebody of another key is before him in his process", () =>
-    Effect.gen(function* () {
-      const [here, there] = [yield* fused(), yield* fused()]
-      const one = request()
-      const [end, never] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
-      const first = yield* Effect.forkChild(serve(here, one, "the result", Deferred.await(end)), {
-        startImmediately: true
-      })
-      yield* Effect.sleep("50 millis")
-      const other = yield* Effect.forkChild(
-        serve(there, request({ resources: one.resources }), "other", Deferred.await(never)),
-        { startImmediately: true }
-      )
-      yield* Effect.sleep("50 millis")
-      const same = yield* Effect.forkChild(serve(there, one), { startImmediately: true })
-      yield* Effect.sleep("50 millis")
-      yield* Deferred.succeed(end, undefined)
-      // The other holds the lock now, and would for ever.
-      assert.strictEqual(yield* Effect.timeout(Fiber.join(same), "2 seconds"), "the result")
-      yield* Deferred.succeed(never, undefined)
-      yield* Fiber.joinAll([first, other])
-    }).pipe(Effect.scoped)
-  )
+  for (const keyPrefix of ["", "prefixed:", "{prefixed}:"]) {
+    it.live(`wakes who waits with the key though another is before him in his process, prefix: ${keyPrefix}`, () =>
+      Effect.gen(function* () {
+        const client = { keyPrefix }
+        const [here, there] = [yield* fused({}, url, client), yield* fused({}, url, client)]
+        const one = request()
+        const [end, never] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+        const held = yield* Deferred.make<void>()
+        const holding = Effect.andThen(Deferred.succeed(held, undefined), Deferred.await(never))
+        const first = yield* Effect.forkChild(serve(here, one, "the result", Deferred.await(end)), {
+          startImmediately: true
+        })
+        yield* Effect.sleep("50 millis")
+        const other = yield* Effect.forkChild(serve(there, request({ resources: one.resources }), "other", holding), {
+          startImmediately: true
+        })
+        yield* Effect.sleep("50 millis")
+        const same = yield* Effect.forkChild(serve(there, one), { startImmediately: true })
+        yield* Effect.sleep("50 millis")
+        yield* Deferred.succeed(end, undefined)
+        // The other holds the lock now, as soon as it is told, and would for ever.
+        yield* Effect.timeout(Deferred.await(held), "2 seconds")
+        assert.strictEqual(yield* Effect.timeout(Fiber.join(same), "2 seconds"), "the result")
+        yield* Deferred.succeed(never, undefined)
+        yield* Fiber.joinAll([first, other])
+      }).pipe(Effect.scoped)
+    )
+  }
 })

@@ -288,4 +288,26 @@ describe("a call of a step", () => {
       assert.deepStrictEqual(yield* References.CurrentLogAnnotations, {})
     }).pipe(Effect.provide(own))
   )
+
+  it.live("is undone last first, be it one of ten thousand", () =>
+    Effect.gen(function* () {
+      const undone: Array<number> = []
+      const write = Step.make("write", {
+        input: Schema.Finite,
+        execute: () => Effect.void,
+        compensate: (n) => Effect.sync(() => undone.push(n))
+      })
+      const numbers = Array.from({ length: 10_000 }, (_, n) => n)
+      const saga = Saga.make("Many", {
+        payload: Schema.String,
+        error: Down,
+        resource: (id) => id,
+        steps: [write],
+        run: () => Effect.andThen(Effect.forEach(numbers, write, { discard: true }), new Down())
+      })
+      const exit = yield* Effect.exit(Effect.provide(saga.execute("1"), own))
+      assert.isTrue(Exit.isFailure(exit) && !Cause.hasDies(exit.cause))
+      assert.deepStrictEqual(undone, numbers.toReversed())
+    })
+  )
 })

@@ -4,7 +4,6 @@
  *
  * A `Started` without `input` has the payload's; one with `inputOf` has that of the latest call of this number before it.
  */
-import { canonicalForm } from "../../schema/CanonicalJson.ts"
 import type { JournalRecord, JournalRef, NewJournal } from "../../schema/Journal.ts"
 import { quoted } from "../../schema/Quoted.ts"
 import { jsonText } from "../sql/Jsonb.ts"
@@ -28,15 +27,10 @@ export interface Kept {
   inputs: Inputs
 }
 
-export const kept = ({
-  fence,
-  payload,
-  sagaId,
-  text
-}: Pick<NewJournal, "fence" | "payload" | "sagaId" | "text">): Kept => ({
+export const kept = ({ fence, payload, sagaId }: Pick<NewJournal, "fence" | "payload" | "sagaId">): Kept => ({
   sagaId,
   fence: [fence, String(fence)],
-  payload: { json: payload, text: text ?? jsonText(payload) },
+  payload: { json: payload, text: jsonText(payload) },
   inputs: []
 })
 
@@ -76,13 +70,6 @@ const areCopies = (a: ReadonlyArray<unknown>, b: ReadonlyArray<unknown>, depth: 
   return true
 }
 
-/** Whether the payload's text is the value's, but for the order of members: then it is the canonical one. */
-const isForm = (payload: string, text: string, value: unknown): boolean => {
-  if (payload.length !== text.length) return false
-  const form = canonicalForm(value)
-  return typeof form === "function" && form() === payload
-}
-
 /** Shorter ones are not worth it, and of the others a few must do: they are held while the saga runs. */
 const WORTH = 256
 const HELD = 4
@@ -99,7 +86,7 @@ export const recordsText = (records: ReadonlyArray<JournalRecord>, has: Kept | u
     if (has !== undefined && isCopy(input, has.payload.json)) return ""
     const text = jsonText(input)
     if (has === undefined) return `,"input":${text}`
-    if (text === has.payload.text || isForm(has.payload.text, text, input)) return ""
+    if (text === has.payload.text) return ""
     const earlier = has.inputs.find(([, one]) => one === text)
     if (earlier !== undefined) return `,"inputOf":${earlier[0]}`
     if (text.length >= WORTH) inputs.push([call, text])

@@ -92,9 +92,13 @@ const make = Effect.fnUntraced(function* (options: Options) {
     const { keyPrefix } = client.options
     const isPrefixed = keyPrefix !== undefined && keyPrefix.length > 0
     const given = isPrefixed ? { ...TEXT, keyPrefix } : TEXT
-    // It finds the keys of commands in small letters only.
-    const command = (name: string, args: Array<string>) =>
-      new Limited(isPrefixed ? name.toLowerCase() : name, args, given)
+    const command = (name: string, args: Array<string>) => {
+      if (!isPrefixed) return new Limited(name, args, given)
+      // The oldest finds only the keys of a name in small letters. Those that it has then would also change the reply.
+      const made = new Limited(name.toLowerCase(), args, given)
+      made.name = name
+      return made
+    }
     /** Of texts alone. ioredis copies a list to see what is in it, and that costs as much as the rest of a command. */
     const ofTexts = (name: string, args: Array<string>) => {
       const made = new Limited(name, [], given)

@@ -33,7 +33,8 @@ export const makeRecordRecall = (redis: Redis.Redis["Service"], known = KNOWN): 
     seen: ({ derived, key, saga }, record) => {
       if (derived) return
       hints.set(key, { saga, record })
-      // Half of them are forgotten at a time: taking the oldest out of a map one by one gets slower the more were taken.
+      // Half of them are forgotten at a time, the first that were seen: to take them out of a map one by one gets slower
+      // the more were taken.
       if (hints.size >= 2 * known) hints = new Map([...hints].slice(known))
     },
     recall: (wanted, context, meanwhile) => {

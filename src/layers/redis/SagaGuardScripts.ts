@@ -12,7 +12,7 @@ import { KEEP, LAST_ADMITTED, OTHERS } from "./Ledger.ts"
 import { recordText } from "./Records.ts"
 import { FIND, type Found } from "./RedisIdempotencyScripts.ts"
 import { CLOSE } from "./RedisJournalScripts.ts"
-import { endedKey, FENCE, RELEASED, tagIn } from "./RedisKeys.ts"
+import { endedKey, FENCE, LOCK, RELEASED, tagIn } from "./RedisKeys.ts"
 import { AWAIT, AWAITED, FENCE_LIVES, IS_OF } from "./RedisLockScripts.ts"
 import type { Entry } from "./SagaGuardEntry.ts"
 
@@ -21,12 +21,12 @@ const TRACE_LIVES = 60_000
 /** A ledger without marks is kept as long as a fence, and as the records that are void without it. */
 const ledgerLives = ({ record }: Lives) => Math.max(record, FENCE_LIVES)
 
-/** Tells that what these lock keys lock is free, and of a record that was stored with it. */
+/** Tells that what these lock keys lock is free, and of a record that was stored with it: without the client's prefix. */
 const ANNOUNCE = `
 local function announce(locks, record)
-  local names = {}
-  for i, key in ipairs(locks) do names[i] = string.match(key, '^[^}]*}:(.*)$') end
-  if record then names[#names + 1] = record end
+  local names, at = {}, string.find(locks[1], '${LOCK}{', 1, true)
+  for i, key in ipairs(locks) do names[i] = string.match(string.sub(key, at), '^[^}]*}:(.*)$') end
+  if record then names[#names + 1] = string.sub(record, at) end
   redis.call('PUBLISH', '${RELEASED}', cjson.encode(names))
 end
 `

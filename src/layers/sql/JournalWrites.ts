@@ -22,7 +22,7 @@ export const PATIENCE = "10 seconds"
 const SLOW = "50 millis"
 
 /** The texts of JSON. */
-interface Open extends Omit<NewJournal, "payload" | "text"> {
+interface Open extends Omit<NewJournal, "payload"> {
   readonly payload: string
   readonly records: string
 }

@@ -118,7 +118,7 @@ const make = Effect.gen(function* () {
     keeps: true,
     open: (saga, records = []) => {
       const own = kept(saga)
-      const text = recordsText(records, own).text
+      const { text } = recordsText(records, own)
       // If it was open already its payload is this one, but the records were not written.
       return opening(writes.open({ ...saga, payload: own.payload.text, records: text }), inTheWay, () =>
         sagas.opened(saga, own)

@@ -123,8 +123,7 @@ const openAtEnd = Effect.fnUntraced(function* (
 /** The admitted saga's journal, under this fence. */
 const journalOf = ({ request, saga }: Admitted, fence: number): NewJournal => {
   const { derived, encoded: payload, fingerprint, key, resources, sagaId } = request
-  const text = request.takeForm()
-  return { sagaId, saga: saga.name, version: saga.version, resources, fence, key, derived, fingerprint, payload, text }
+  return { sagaId, saga: saga.name, version: saga.version, resources, fence, key, derived, fingerprint, payload }
 }
 
 interface Opened {

@@ -26,8 +26,10 @@ export const runBody = <A, E, R>(
   const contending = new Contending(saga, payload, frame, lease, context).running
   const over = (exit: Exit.Exit<unknown, unknown>) => {
     root.closed = exit._tag === "Failure"
-    // From here on none starts, also while these are interrupted.
-    if (root.closed || root.aborted !== undefined) for (const call of [...root.running]) call.fiber.interruptUnsafe()
+    // From here on none starts. One that is interrupted may let another end.
+    if (root.closed || root.aborted !== undefined) {
+      for (const call of [...root.running]) if (root.running.includes(call)) call.fiber.interruptUnsafe()
+    }
     const end = () => {
       root.closed = true
       return then(exit)

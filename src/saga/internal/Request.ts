@@ -60,12 +60,8 @@ export class Wanted implements Omit<IdempotencyRequest, "sagaId"> {
 
   /** Worked out once: when it is first read, or when this turn is over, while the store is asked. */
   get fingerprint(): string {
-    if (typeof this.print !== "string") this.print = this.digest(this.print())
+    if (typeof this.print !== "string") this.print = sha256(this.print())
     return this.print
-  }
-
-  protected digest(form: string): string {
-    return sha256(form)
   }
 
   /** To be called in the turn in which a store is asked. */
@@ -79,36 +75,15 @@ export class Wanted implements Omit<IdempotencyRequest, "sagaId"> {
   }
 }
 
-/**
- * Many may wait: once the digest is worked out, nothing is kept of what it is of; but with a journal, whose payload is the
- * same text, both are put off until it is admitted.
- */
+/** Many may wait: once the digest is worked out, nothing is kept of what it is of. */
 export class Request extends Wanted implements IdempotencyRequest {
   declare readonly sagaId: string
   declare readonly unreadable?: string
-  declare private form: string | undefined
 
   constructor(wanted: Wanted, form: string | (() => string), sagaId: string, unreadable?: string) {
     super(wanted.saga, wanted.key, wanted.derived, wanted.resources, wanted.journaled, wanted.encoded, form)
     this.sagaId = sagaId
-    this.form = undefined
     if (unreadable !== undefined) this.unreadable = unreadable
-  }
-
-  override readAhead(): this {
-    return this.journaled ? this : super.readAhead()
-  }
-
-  protected override digest(form: string): string {
-    if (this.journaled) this.form = form
-    return super.digest(form)
-  }
-
-  /** The payload's text, for the journal; given once. */
-  takeForm(): string | undefined {
-    const { form } = this
-    this.form = undefined
-    return form
   }
 
   /** The same after a record was found that cannot be read. */
