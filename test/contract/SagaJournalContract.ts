@@ -60,12 +60,12 @@ export const sagaJournalContract = (name: string, layer: Layer.Layer<never, unkn
           const saga = sagaOn([own("r")], { payload: members })
           const of = (input: unknown): JournalRecord => Object.assign({}, started(0), { input })
           yield* journal.open(saga, [of(structuredClone(members))])
-          yield* journal.append(saga, T, [of({ a: 1, ...members })])
+          yield* journal.append(saga, T, [of({ z: 0, ...members })])
           const found = (yield* journal.get(saga.sagaId)) ?? assert.fail("it is not there")
           assert.strictEqual(JSON.stringify(found.payload), JSON.stringify(members))
           assert.deepStrictEqual(
             found.records.map((record) => record._tag === "Started" && JSON.stringify(record.input)),
-            [JSON.stringify(members), JSON.stringify({ a: 1, ...members })]
+            [JSON.stringify(members), JSON.stringify({ z: 0, ...members })]
           )
         })
       )
