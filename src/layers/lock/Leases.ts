@@ -83,7 +83,6 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
   const leases = new Set<HeldLease>()
   // A process that holds nothing has nothing to wake up for, once it has woken up.
   const holding = Latch.makeUnsafe(false)
-  let isResting = true
   const clock = yield* Clock.Clock
   const deadline = (asked: number) => asked + millis - drift(millis)
 
@@ -134,7 +133,6 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
   })
   const someHeld = Effect.suspend(() => {
     if (leases.size > 0) return Effect.void
-    isResting = true
     holding.closeUnsafe()
     return holding.await
   })
@@ -159,10 +157,7 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
       renewing: false
     }
     leases.add(held)
-    if (isResting) {
-      isResting = false
-      holding.openUnsafe()
-    }
+    holding.openUnsafe()
     return held
   }
   return {

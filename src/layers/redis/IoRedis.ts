@@ -94,7 +94,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     const given = isPrefixed ? { ...TEXT, keyPrefix } : TEXT
     const command = (name: string, args: Array<string>) => {
       if (!isPrefixed) return new Limited(name, args, given)
-      // The oldest finds only the keys of a name in small letters. Those that it has then would also change the reply.
+      // The oldest finds the keys only of a name in small letters, by which it would then give the reply another shape too.
       const made = new Limited(name.toLowerCase(), args, given)
       made.name = name
       return made

@@ -20,7 +20,7 @@ export interface Attempt {
   readonly step: StepDefinition
   readonly call: number
   readonly limit: Duration.Duration
-  /** The same. */
+  /** The same in milliseconds. */
   readonly millis: number
   readonly retry: Schedule.Schedule<unknown>
   /** Made anew for each attempt. */

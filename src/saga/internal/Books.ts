@@ -113,7 +113,7 @@ export const makeBooks = (
   /** What could not be written is still to be written. */
   const writing = <A, E>(record: JournalRecord | undefined, write: (all: Records) => Effect.Effect<A, E>) => {
     const before = noted
-    const written = write(record === undefined ? before : before.length === 0 ? [record] : [...before, record])
+    const written = write(record === undefined ? before : [...before, record])
     noted = []
     return Effect.onExitPrimitive(written, (exit) => {
       if (exit._tag === "Failure") noted = [...before, ...noted]

@@ -20,7 +20,7 @@ interface Calling {
   readonly isTransient: (error: unknown) => boolean
   readonly retry: Schedule.Schedule<unknown> | undefined
   readonly timeout: Duration.Duration | undefined
-  /** The same. */
+  /** The same in milliseconds, worked out once: there is one limit for each attempt. */
   readonly timeoutMillis: number | undefined
 }
 

@@ -70,7 +70,7 @@ export interface Root {
   readonly sagaId: string
   readonly resources: ReadonlyArray<string>
   readonly settings: SagaSettings
-  /** Of an attempt whose step says nothing else. */
+  /** The limit of an attempt whose step says nothing else. */
   readonly stepMillis: number
   readonly breakers: CircuitBreakers["Service"]
   readonly deadLetters: DeadLetterQueue["Service"]
