@@ -10,7 +10,8 @@ export type Ended = Exit.Exit<unknown, unknown>
  * is one for each step of each saga. When it starts, `tried` and then one of the last two are called, once and whatever
  * happens.
  *
- * As an effect it is what whoever waits does when he is interrupted. Its fields, and those of what extends it, are only declared: else each would be set twice.
+ * As an effect it is what whoever waits does when he is interrupted. Its fields, and those of what extends it, are only
+ * declared: else each would be set twice.
  */
 export abstract class Stoppable extends Effectable.Class<unknown> {
   declare private readonly body: () => Erased
