@@ -52,7 +52,7 @@ const storeError = (cause: unknown): typeof StoreError.Type => ({
 
 /** Rows are owned by the saga that wrote them: its id stands in the harness's `op_key`. */
 const call = <A>(write: (doc: Doc, key: string) => Promise<A>, doc: Doc) =>
-  Effect.flatMap(Step.SagaRun, ({ sagaId }) => Effect.tryPromise({ try: () => write(doc, sagaId), catch: storeError }))
+  Step.SagaRun.use(({ sagaId }) => Effect.tryPromise({ try: () => write(doc, sagaId), catch: storeError }))
 
 const writing = <const Name extends string>(name: Name, dependency: string, insert: Insert, remove: Delete) =>
   Step.make(name, {

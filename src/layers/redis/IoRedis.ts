@@ -151,12 +151,12 @@ const TEXT = { replyEncoding: "utf8" } as const
 type Sent = Command & Limit
 
 /**
- * Makes the command when it is sent, since it is sent again when the effect is run again; `instead` of a refused one, and
- * `meanwhile` once it has left.
+ * Makes the command when it is sent, since it is sent again when the effect is run again; `instead` of a refused one, unless
+ * whoever asked was interrupted meanwhile, and `meanwhile` once it has left.
  */
 type Sending = <A>(
   make: () => Sent,
-  instead?: (refusal: string) => Sent | undefined,
+  instead?: (refusal: string) => Effect.Effect<A, Redis.RedisError> | undefined,
   meanwhile?: () => void
 ) => Effect.Effect<A, Redis.RedisError>
 
@@ -166,38 +166,31 @@ const sending = (client: Client, clock: Clock.Clock, deadlines: Deadlines): Send
     gathering.answered()
     deadlines.lift(command)
   }
-  return <A>(make: () => Sent, instead?: (refusal: string) => Sent | undefined, meanwhile?: () => void) =>
+  return <A>(
+    make: () => Sent,
+    instead?: (refusal: string) => Effect.Effect<A, Redis.RedisError> | undefined,
+    meanwhile?: () => void
+  ) =>
     Effect.callback<A, Redis.RedisError>((resume) => {
-      let isWanted = true
-      const ask = (command: Sent) => {
-        const { commandTimeout } = client.options
-        if (commandTimeout === undefined) gathering.asks(clock.currentTimeMillisUnsafe())
-        else {
-          deadlines.set(commandTimeout, command)
-          gathering.asks(command.until - commandTimeout)
-        }
-        client.sendCommand(command)
-        reply<A>(command.promise).then(
-          (answer) => {
-            answered(command)
-            resume(Effect.succeed(answer))
-          },
-          (cause) => {
-            answered(command)
-            // Whoever was interrupted meanwhile may have taken back what this would do.
-            const other = isWanted ? instead?.(String(cause)) : undefined
-            if (other === undefined) resume(Effect.fail(failure(cause)))
-            else ask(other)
-          }
-        )
+      const command = make()
+      const { commandTimeout } = client.options
+      if (commandTimeout === undefined) gathering.asks(clock.currentTimeMillisUnsafe())
+      else {
+        deadlines.set(commandTimeout, command)
+        gathering.asks(command.until - commandTimeout)
       }
-      ask(make())
+      client.sendCommand(command)
+      reply<A>(command.promise).then(
+        (answer) => {
+          answered(command)
+          resume(Effect.succeed(answer))
+        },
+        (cause) => {
+          answered(command)
+          resume(instead?.(String(cause)) ?? Effect.fail(failure(cause)))
+        }
+      )
       meanwhile?.()
-      return instead === undefined
-        ? undefined
-        : Effect.sync(() => {
-            isWanted = false
-          })
     })
 }
 
@@ -223,7 +216,8 @@ const evalBy =
       for (const one of script.params(...params)) args.push(typeof one === "string" ? one : String(one))
       return send(
         () => command("evalsha", args),
-        (refusal) => (refusal.includes("NOSCRIPT") ? command("eval", [script.lua, ...args.slice(1)]) : undefined)
+        (refusal) =>
+          refusal.includes("NOSCRIPT") ? send(() => command("eval", [script.lua, ...args.slice(1)])) : undefined
       )
     }
   }
