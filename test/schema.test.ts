@@ -28,7 +28,7 @@ import fc from "fast-check"
 import { canonicalForm } from "../src/schema/CanonicalJson.ts"
 import { bucket, derivedUuid } from "../src/schema/Digest.ts"
 import { invalidKey } from "../src/schema/IdempotencyKey.ts"
-import { quoted, quotedAll } from "../src/schema/Quoted.ts"
+import { jsonText, quoted, quotedAll } from "../src/schema/Quoted.ts"
 import { resourceNames } from "../src/schema/Resource.ts"
 import { scheduleOf, seedOf } from "../src/testing/Fault.ts"
 
@@ -96,8 +96,32 @@ describe("canonical JSON", () => {
   })
 })
 
-describe("a text as JSON", () => {
-  it("is what the engine makes of it", () => {
+describe("JSON of what is mostly small", () => {
+  it("is what the engine makes of any value", () => {
+    const flat = fc.oneof(
+      fc.string(),
+      fc.double(),
+      fc.boolean(),
+      fc.constantFrom(null, undefined, -0, 1e21, new Date(0))
+    )
+    const value = fc.oneof(fc.anything({ withDate: true }), flat, fc.dictionary(fc.string(), flat))
+    const strange = [
+      { toJSON: () => "x" },
+      { a: { toJSON: () => 1 } },
+      Object.create({ a: 1 }),
+      new String("a"),
+      [1],
+      () => 1
+    ]
+    fc.assert(
+      fc.property(value, (one) => {
+        assert.strictEqual(jsonText(one), JSON.stringify(one) ?? "null")
+      }),
+      { examples: strange.map((one): [unknown] => [one]) }
+    )
+  })
+
+  it("is what the engine makes of texts", () => {
     fc.assert(
       fc.property(fc.array(fc.string({ unit: "binary", maxLength: 80 })), (texts) => {
         for (const text of texts) assert.strictEqual(quoted(text), JSON.stringify(text))

@@ -58,10 +58,11 @@ const ledgerOf = (tail: string) => LEDGER + tail
 const keysOf = (names: ReadonlyArray<string>, resources: ReadonlyArray<string>): Keys => {
   const own = resources.length === 1 ? resources : [...new Set(resources)]
   const tails = own.map(tagged)
-  const locks = names.map((name) => {
+  const locks: Array<string> = []
+  for (const name of names) {
     const at = own.indexOf(name)
     // The engine reads no index below zero without looking for a member of that name.
-    return LOCK + ((at < 0 ? undefined : tails[at]) ?? tagged(name))
-  })
+    locks.push(LOCK + ((at < 0 ? undefined : tails[at]) ?? tagged(name)))
+  }
   return { locks, ledgers: tails.map(ledgerOf), tails }
 }

@@ -10,24 +10,21 @@ import type { Erased, StepDefinition } from "./Definition.ts"
 import { type Root, refusedFloor } from "./Frame.ts"
 import { type Ended, Stoppable } from "./Stoppable.ts"
 
-export interface Observer {
-  /** Sees the exit of each attempt that really ran: a breaker's rejection is none. */
-  readonly tried: (exit: Ended) => void
-}
-
+/** What is tried, for how long and how often. */
 export interface Attempt {
   readonly root: Root
-  readonly step: StepDefinition
-  readonly call: number
+  readonly definition: StepDefinition
+  readonly number: number
   readonly limit: Duration.Duration
   /** The same in milliseconds. */
   readonly millis: number
   readonly retry: Schedule.Schedule<unknown>
   /** Made anew for each attempt. */
-  readonly effect: () => Erased
+  effect(): Erased
   /** `prepare` reads what `execute` will replace: its success tells the breaker nothing of the writes. */
   readonly kind: "prepare" | "execute" | "compensate"
-  readonly observer: Observer | undefined
+  /** Sees the exit of each attempt that really ran: a breaker's rejection is none. */
+  tried?(exit: Ended): void
 }
 
 /** An open breaker is not retried; contention for the probe of a half-open one is. A refusal by a floor is final. */
@@ -38,18 +35,24 @@ const isRetryable = (step: StepDefinition, error: unknown): boolean => {
 }
 
 /** What an attempt sees of its saga, and what is logged in it is marked with. */
-const within = (context: Context.Context<never>, { call, kind, root, step }: Attempt) => {
+const within = (context: Context.Context<never>, { definition, kind, number, root }: Attempt) => {
   const outer = Context.get(context, References.CurrentLogAnnotations)
   const annotations =
-    kind === "compensate" ? { ...outer, step: step.name, compensation: true } : { ...outer, step: step.name }
-  const run = { sagaId: root.sagaId, resources: root.resources, fence: root.fence, call }
+    kind === "compensate"
+      ? { ...outer, step: definition.name, compensation: true }
+      : { ...outer, step: definition.name }
+  const run = { sagaId: root.sagaId, resources: root.resources, fence: root.fence, call: number }
   return Context.add(Context.add(context, SagaRun, run), References.CurrentLogAnnotations, annotations)
 }
 
-const probed =
-  ({ call, effect, kind, root, step }: Attempt, probe: SagaProbe) =>
-  () =>
-    probe({ sagaId: root.sagaId, step: step.name, call, kind }, Effect.suspend(effect))
+const probed = (attempt: Attempt, probe: SagaProbe): Erased => {
+  const { definition, kind, number, root } = attempt
+  const seen = { sagaId: root.sagaId, step: definition.name, call: number, kind }
+  return probe(
+    seen,
+    Effect.suspend(() => attempt.effect())
+  )
+}
 
 /** In a fiber of its own, within its time limit. */
 class Timed extends Stoppable implements Limit {
@@ -60,8 +63,7 @@ class Timed extends Stoppable implements Limit {
   declare after: Limit | undefined
 
   constructor(attempt: Attempt, context: Context.Context<never>) {
-    const { probe } = attempt.root
-    super(probe === undefined ? attempt.effect : probed(attempt, probe), within(context, attempt))
+    super(within(context, attempt))
     this.attempt = attempt
     this.until = 0
     this.line = undefined
@@ -69,6 +71,11 @@ class Timed extends Stoppable implements Limit {
     this.after = undefined
   }
 
+  protected override body() {
+    const { attempt } = this
+    const { probe } = attempt.root
+    return probe === undefined ? attempt.effect() : probed(attempt, probe)
+  }
   protected override watch() {
     const { millis, root } = this.attempt
     root.deadlines.set(millis, this)
@@ -77,28 +84,29 @@ class Timed extends Stoppable implements Limit {
     this.attempt.root.deadlines.lift(this)
   }
   expire() {
-    const { limit, step } = this.attempt
-    this.stop(Exit.fail(new StepTimeout({ step: step.name, after: limit })))
+    const { definition, limit } = this.attempt
+    this.stop(Exit.fail(new StepTimeout({ step: definition.name, after: limit })))
   }
   protected override tried(exit: Ended) {
-    this.attempt.observer?.tried(exit)
+    this.attempt.tried?.(exit)
   }
 }
 
-const protection = ({ kind, step }: Attempt): ProtectOptions => ({
-  isFailure: (error) => error instanceof StepTimeout || step.isTransient(error),
+const protection = ({ definition, kind }: Attempt): ProtectOptions => ({
+  isFailure: (error) => error instanceof StepTimeout || definition.isTransient(error),
   countSuccess: kind !== "prepare"
 })
 
 const once = (attempt: Attempt, context: Context.Context<never>): Erased => {
-  const { root, step } = attempt
+  const { definition, root } = attempt
+  const { dependency } = definition
   const call = new Timed(attempt, context).running
-  return step.dependency === undefined ? call : root.breakers.protect(step.dependency, protection(attempt))(call)
+  return dependency === undefined ? call : root.breakers.protect(dependency, protection(attempt))(call)
 }
 
 /** The original error survives when the schedule ends: the last attempt's. */
 const again = Effect.fnUntraced(function* (attempt: Attempt, first: unknown): Effect.fn.Return<unknown, unknown> {
-  const { step } = attempt
+  const step = attempt.definition
   const next = yield* Schedule.toStep(attempt.retry)
   let error = first
   for (let failed = 1; ; failed++) {
@@ -122,21 +130,23 @@ const again = Effect.fnUntraced(function* (attempt: Attempt, first: unknown): Ef
 
 const trying = (attempt: Attempt): Erased => Effect.withFiber(({ context }) => once(attempt, context))
 
-const isFinal = ({ root, step }: Attempt, cause: Cause.Cause<unknown>): boolean => {
+const isFinal = ({ definition, root }: Attempt, cause: Cause.Cause<unknown>): boolean => {
   if (!root.settings.retries) return true
   const error = Cause.findErrorOption(cause)
-  return Option.isNone(error) || !isRetryable(step, error.value)
+  return Option.isNone(error) || !isRetryable(definition, error.value)
 }
 
 const retrying = (attempt: Attempt, tried: Erased): Erased =>
   attempt.root.settings.retries
-    ? Effect.catch(tried, (error) => (isRetryable(attempt.step, error) ? again(attempt, error) : Effect.fail(error)))
+    ? Effect.catch(tried, (error) =>
+        isRetryable(attempt.definition, error) ? again(attempt, error) : Effect.fail(error)
+      )
     : tried
 
 /** The bounds of all attempts of one call: `begin` tells, in the turn in which they start, if they may; then surely `ended`. */
 export interface Bounds {
-  readonly begin: () => boolean
-  readonly ended: (exit: Ended) => void
+  begin(): boolean
+  ended(exit: Ended): void
 }
 
 export const bounded = (bounds: Bounds, effect: () => Erased): Erased =>
@@ -194,8 +204,9 @@ export const attemptIn = (
   bounds: Bounds,
   resume: (next: Erased) => void
 ): Effect.Effect<unknown> | undefined => {
-  const { root, step } = attempt
-  const tell = step.dependency === undefined ? passing : root.breakers.unhindered?.(step.dependency)
+  const { definition, root } = attempt
+  const { dependency } = definition
+  const tell = dependency === undefined ? passing : root.breakers.unhindered?.(dependency)
   if (tell !== undefined && bounds.begin()) return new First(attempt, context, bounds, tell).start(resume)
   resume(tell === undefined ? bounded(bounds, () => retrying(attempt, once(attempt, context))) : Effect.interrupt)
   return undefined

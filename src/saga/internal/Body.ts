@@ -45,6 +45,7 @@ export const runBody = <A, E, R>(
 
 class Contending extends Stoppable {
   declare private readonly saga: SagaDefinition
+  declare private readonly payload: unknown
   declare private readonly root: Root
   declare private readonly lease: Lease
   declare private readonly outer: Context.Context<never>
@@ -52,8 +53,9 @@ class Contending extends Stoppable {
   declare private lift: (() => void) | undefined
 
   constructor(saga: SagaDefinition, payload: unknown, frame: Frame, lease: Lease, outer: Context.Context<never>) {
-    super(() => saga.run(payload), Context.add(outer, Running, frame))
+    super(Context.add(outer, Running, frame))
     this.saga = saga
+    this.payload = payload
     this.root = frame.root
     this.lease = lease
     this.outer = outer
@@ -61,6 +63,9 @@ class Contending extends Stoppable {
     this.lift = undefined
   }
 
+  protected override body() {
+    return this.saga.run(this.payload)
+  }
   protected override watch() {
     const { lease, outer, root, saga } = this
     if (lease.exclusive) this.ignore = whenLost(lease, outer, (end) => this.stop(end))

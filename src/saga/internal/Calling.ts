@@ -1,9 +1,9 @@
 /** A call of a step that can be undone, while it runs: what is written down of it as it begins, tries and ends. */
-import { Cause, type Exit, type Fiber, Option } from "effect"
+import { Cause, type Duration, type Exit, type Fiber, Option, type Schedule } from "effect"
 import { StepTimeout } from "../../schema/SagaError.ts"
-import type { Bounds, Observer } from "./Attempts.ts"
-import type { UndoableStep } from "./Definition.ts"
-import { type Call, type Frame, type RunningCall, refusedFloor } from "./Frame.ts"
+import type { Attempt, Bounds } from "./Attempts.ts"
+import type { Erased, UndoableStep } from "./Definition.ts"
+import { type Call, type Frame, type Root, type RunningCall, refusedFloor } from "./Frame.ts"
 import { leave } from "./Idle.ts"
 import { noteDone, noteFailed } from "./Intent.ts"
 
@@ -17,7 +17,8 @@ export interface Begun {
 
 const none = Option.none()
 
-export class Calling implements Call, RunningCall, Bounds, Observer {
+export class Calling implements Call, RunningCall, Bounds, Attempt {
+  declare readonly root: Root
   declare readonly number: number
   declare readonly path: string
   declare readonly definition: UndoableStep
@@ -29,6 +30,9 @@ export class Calling implements Call, RunningCall, Bounds, Observer {
   declare failure: Cause.Cause<unknown> | undefined
   declare finished: number | undefined
   declare readonly fiber: Fiber.Fiber<unknown, unknown>
+  declare readonly limit: Duration.Duration
+  declare readonly millis: number
+  declare readonly retry: Schedule.Schedule<unknown>
   declare private isRunning: boolean
   declare private readonly frame: Frame
 
@@ -39,6 +43,8 @@ export class Calling implements Call, RunningCall, Bounds, Observer {
     input: unknown,
     begun: Begun
   ) {
+    const { root } = frame
+    this.root = root
     this.number = begun.call
     this.path = frame.path + definition.name
     this.definition = definition
@@ -50,16 +56,26 @@ export class Calling implements Call, RunningCall, Bounds, Observer {
     this.failure = undefined
     this.finished = undefined
     this.fiber = fiber
+    this.limit = definition.timeout ?? root.settings.stepTimeout
+    this.millis = definition.timeoutMillis ?? root.stepMillis
+    this.retry = definition.retry ?? root.settings.stepRetry
     this.isRunning = false
     this.frame = frame
   }
 
+  get kind(): "execute" {
+    return "execute"
+  }
+  effect(): Erased {
+    return this.definition.execute(this.input, this.before)
+  }
+
   begin(): boolean {
-    const { calls, root } = this.frame
+    const { root } = this
     if (this.isRunning) return true
     // Undoing may have begun since it was called, if its fiber has yielded.
     if (root.closed || root.aborted !== undefined) return false
-    calls.push(this)
+    this.frame.calls.push(this)
     root.running.push(this)
     this.isRunning = true
     return true
@@ -74,7 +90,7 @@ export class Calling implements Call, RunningCall, Bounds, Observer {
   }
 
   ended(exit: Exit.Exit<unknown, unknown>): void {
-    const { root } = this.frame
+    const { root } = this
     if (!this.isRunning) return
     if (exit._tag === "Success") {
       this.output = Option.some(exit.value)

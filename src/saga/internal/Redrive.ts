@@ -184,14 +184,13 @@ const retriable =
       outcome(
         attempts({
           root,
-          step,
-          call: letter.call,
+          definition: step,
+          number: letter.call,
           kind: "execute",
           limit: step.timeout ?? root.settings.stepTimeout,
           millis: step.timeoutMillis ?? root.stepMillis,
           retry: root.settings.stepRetry,
-          effect: () => step.execute(input),
-          observer: undefined
+          effect: () => step.execute(input)
         }),
         "done"
       )

@@ -4,6 +4,7 @@ import { canonicalForm, plainCopy } from "../../schema/CanonicalJson.ts"
 import { sha256 } from "../../schema/Digest.ts"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
+import { jsonText, quoted } from "../../schema/Quoted.ts"
 import { InvalidPayload } from "../../schema/SagaError.ts"
 import { afterTurn } from "../../services/AfterTurn.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
@@ -192,8 +193,7 @@ export const endingText = (
   const encoded = encoderOf(kind === "ok" ? saga.success : saga.error)(value)
   if (Exit.isFailure(encoded)) return undefined
   try {
-    const json = encoded.value ?? null
-    return JSON.stringify(kind === "ok" ? { id: sagaId, ok: json } : { id: sagaId, err: json })
+    return `{"id":${quoted(sagaId)},"${kind}":${jsonText(encoded.value ?? null)}}`
   } catch {
     return undefined
   }

@@ -1,7 +1,7 @@
 /** Calling a step: the saga that runs in the fiber keeps the books of it. */
 import { Cause, Context, Effect, Fiber, Option } from "effect"
 import { StepTimeout } from "../../schema/SagaError.ts"
-import { type Attempt, attemptIn, attempts, attemptsIn, bounded, type Observer } from "./Attempts.ts"
+import { type Attempt, attemptIn, attempts, attemptsIn, bounded } from "./Attempts.ts"
 import { type Begun, Calling } from "./Calling.ts"
 import type { Definition, Erased, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
 import {
@@ -83,20 +83,18 @@ const callUndoable = (
   const begun = begin(frame, definition, input)
   if (begun.over !== undefined) return onward(resume, begun.over)
   const call = new Calling(frame, fiber, definition, input, begun)
-  const execute = () => definition.execute(input, call.before)
-  const executing = attemptOf(root, definition, call.number, "execute", execute, call)
   const prepare = begun.again ? undefined : definition.prepare
   if (prepare !== undefined || fiber.cache.tracer !== undefined) {
-    const whole = inEffects(frame, call, executing, prepare)
+    const whole = inEffects(frame, call, prepare)
     return onward(
       resume,
       bounded(call, () => spannedCall(whole, fiber, root, "step", call))
     )
   }
-  if (!root.books.keeps) return attemptIn(fiber.context, executing, call, resume)
+  if (!root.books.keeps) return attemptIn(fiber.context, call, call, resume)
   return onward(
     resume,
-    bounded(call, () => intended(frame, call, () => attemptsIn(fiber.context, executing, call)))
+    bounded(call, () => intended(frame, call, () => attemptsIn(fiber.context, call, call)))
   )
 }
 
@@ -104,9 +102,9 @@ const intended = (frame: Frame, call: Calling, then: () => Erased): Erased =>
   intend(frame.root, intent(frame, call.definition, call.number, call.input, call.before), then)
 
 /** What is prepared first, or what somebody sees. */
-const inEffects = (frame: Frame, call: Calling, executing: Attempt, prepare: UndoableStep["prepare"]): Erased => {
+const inEffects = (frame: Frame, call: Calling, prepare: UndoableStep["prepare"]): Erased => {
   const { root } = frame
-  const attempted = attempts(executing)
+  const attempted = attempts(call)
   const execute = root.books.keeps ? Effect.suspend(() => intended(frame, call, () => attempted)) : attempted
   if (prepare === undefined) return execute
   const reading = attemptOf(root, call.definition, call.number, "prepare", () => prepare(call.input))
@@ -115,21 +113,19 @@ const inEffects = (frame: Frame, call: Calling, executing: Attempt, prepare: Und
 
 const attemptOf = (
   root: Root,
-  step: UndoableStep | RetriableStep,
-  call: number,
+  definition: UndoableStep | RetriableStep,
+  number: number,
   kind: "prepare" | "execute",
-  effect: () => Erased,
-  observer?: Observer
+  effect: () => Erased
 ): Attempt => ({
   root,
-  step,
-  call,
+  definition,
+  number,
   kind,
-  limit: step.timeout ?? root.settings.stepTimeout,
-  millis: step.timeoutMillis ?? root.stepMillis,
-  retry: step.retry ?? root.settings.stepRetry,
-  effect,
-  observer
+  limit: definition.timeout ?? root.settings.stepTimeout,
+  millis: definition.timeoutMillis ?? root.stepMillis,
+  retry: definition.retry ?? root.settings.stepRetry,
+  effect
 })
 
 /** What it reads must not be what an unfinished saga left: that one is settled before. */

@@ -1,7 +1,6 @@
 /** Running something in a fiber of its own, so that it can be stopped alone. */
 import { type Context, Effect, Effectable, Exit, Fiber } from "effect"
 import type { Erased } from "./Definition.ts"
-import { made } from "./Made.ts"
 
 export type Ended = Exit.Exit<unknown, unknown>
 
@@ -14,21 +13,21 @@ export type Ended = Exit.Exit<unknown, unknown>
  * declared: else each would be set twice.
  */
 export abstract class Stoppable extends Effectable.Class<unknown> {
-  declare private readonly body: () => Erased
   declare private readonly context: Context.Context<never>
   declare private fiber: Fiber.Fiber<unknown, unknown> | undefined
   declare private end: Exit.Exit<never, unknown> | undefined
   declare private isAbandoned: boolean
 
-  constructor(body: () => Erased, context: Context.Context<never>) {
+  constructor(context: Context.Context<never>) {
     super()
-    this.body = body
     this.context = context
     this.fiber = undefined
     this.end = undefined
     this.isAbandoned = false
   }
 
+  /** What it runs, made anew each time. */
+  protected abstract body(): Erased
   /** What does not end at once is watched: this may call `stop`, until `unwatch` is called. */
   protected watch(): void {}
   protected unwatch(): void {}
@@ -58,7 +57,7 @@ export abstract class Stoppable extends Effectable.Class<unknown> {
 
   /** The same for whoever waits in an `Effect.callback` of his own. */
   start(resume: (next: Erased) => void): Effect.Effect<unknown> | undefined {
-    const fiber = Effect.runForkWith(this.context)(made(this.body))
+    const fiber = Effect.runForkWith(this.context)(this.made())
     const ended = fiber.pollUnsafe()
     if (ended !== undefined) return this.endedAtOnce(ended, resume)
     this.fiber = fiber
@@ -80,6 +79,15 @@ export abstract class Stoppable extends Effectable.Class<unknown> {
       this.isAbandoned = true
       return this.fiber === undefined ? Effect.void : Fiber.interrupt(this.fiber)
     })
+  }
+
+  /** What throws is a defect. */
+  private made(): Erased {
+    try {
+      return this.body()
+    } catch (defect) {
+      return Effect.die(defect)
+    }
   }
 
   private told(exit: Ended, isAbandoned: boolean): Erased {

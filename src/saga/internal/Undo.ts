@@ -71,17 +71,16 @@ export const undoCall = (root: Root, call: Call, cause: Cause.Cause<unknown>): E
   Effect.withFiber(({ context }) => undoIn(context, root, call, cause))
 
 const undoIn = (context: Context.Context<never>, root: Root, call: Call, cause: Cause.Cause<unknown>): Erased => {
-  const step = call.definition
+  const { definition, number } = call
   const compensating: Attempt = {
     root,
-    step,
-    call: call.number,
+    definition,
+    number,
     kind: "compensate",
     limit: root.settings.compensationTimeout,
     millis: Duration.toMillis(root.settings.compensationTimeout),
     retry: root.settings.compensationRetry,
-    effect: () => step.compensate(call.input, { before: call.before, output: call.output, cause }),
-    observer: undefined
+    effect: () => definition.compensate(call.input, { before: call.before, output: call.output, cause })
   }
   const settled = (first: Erased) =>
     Effect.catch(first, (error): Erased => {
