@@ -2,7 +2,7 @@
  * `npm run bench:peers`: our sagas beside other systems and the physical limit, on the same three writes, in one
  * interleaved run of the peer benchmark in the folder `PEERS`.
  *
- * `-- --rounds N` (5), `--only a,b`, `--quick` (one round), `--off-rounds N` and `--count yes` as the benchmark has
+ * `-- --rounds N` (25), `--only a,b`, `--quick` (one round), `--off-rounds N` and `--count yes` as the benchmark has
  * them, `--save` into bench/results, `--json` to end with one line of ratios. Exit 1 when one of ours got something wrong.
  */
 import { spawnSync } from "node:child_process"
@@ -14,6 +14,9 @@ import { ourContenders, Refused, run } from "./Harness.ts"
 import { faults, Results, ratios, table } from "./Ratios.ts"
 
 const PEERS = ["raw", "limit", "dbos", "restate"]
+
+/** Ten minutes. The ratios of five rounds differ by a tenth from run to run, those of so many by a thirtieth. */
+const ROUNDS = 25
 
 const main = async () => {
   const { values } = parseArgs({
@@ -29,7 +32,7 @@ const main = async () => {
   })
   const results = await run({
     only: values.only?.split(",") ?? [...PEERS, ...(await ourContenders())],
-    rounds: Number(values.rounds ?? (values.quick ? 1 : 5)),
+    rounds: Number(values.rounds ?? (values.quick ? 1 : ROUNDS)),
     offRounds: Number(values["off-rounds"]),
     count: values.count
   })

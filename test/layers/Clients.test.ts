@@ -1,7 +1,7 @@
 /** The client layers by their configuration, and everything live by its options. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Context, Effect, Layer, Redacted, Schema } from "effect"
+import { ConfigProvider, Context, Effect, Fiber, Layer, Redacted, Schema } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import { SqlClient } from "effect/sql/SqlClient"
 import { IoRedis, Neo4j, Neo4jDriver, PostgresClient, Saga, SagaJournal, SagaLive, Step } from "effect-saga"
@@ -48,6 +48,29 @@ describe.skipIf(redis === null)("ioredis", () => {
       // A reply is what it is without a prefix.
       assert.deepStrictEqual(yield* prefixed.send("HGETALL", "h"), yield* plain.send("HGETALL", `${prefix}h`))
       yield* plain.send("DEL", `${prefix}a`, `${prefix}b`, `${prefix}h`)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("sends a script that Redis does not know with its text, unless whoever asked was interrupted meanwhile", () =>
+    Effect.gen(function* () {
+      const client = Context.get(yield* Layer.build(IoRedis.layerUrl(redis ?? "")), Redis.Redis)
+      const key = (name: string) => `unknown-${process.pid}-${name}`
+      // Its own text, so that Redis has not seen it.
+      const store = (name: string) =>
+        client.eval(
+          Redis.script((one: string) => [one], {
+            numberOfKeys: 1,
+            lua: `redis.call('INCR', KEYS[1]) return '${key(name)}'`
+          }).withReturnType<string>()
+        )(key(name))
+      assert.strictEqual(yield* store("wanted"), key("wanted"))
+      const asked = yield* Effect.forkChild(store("unwanted"), { startImmediately: true })
+      yield* Fiber.interrupt(asked)
+      // Answered behind the refusal, and behind what would be sent for it.
+      yield* client.send("PING")
+      yield* client.send("PING")
+      assert.deepStrictEqual(yield* client.send("MGET", key("wanted"), key("unwanted")), ["1", null])
+      yield* client.send("DEL", key("wanted"))
     }).pipe(Effect.scoped)
   )
 

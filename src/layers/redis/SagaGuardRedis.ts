@@ -41,7 +41,7 @@ import { recordKey } from "./RedisKeys.ts"
 import * as RedisLock from "./RedisLock.ts"
 import { makeAdmissions } from "./SagaGuardAdmission.ts"
 import { Entry } from "./SagaGuardEntry.ts"
-import { type Drawn, questionsTo } from "./SagaGuardScripts.ts"
+import { questionsTo } from "./SagaGuardScripts.ts"
 import { Waiter } from "./SagaGuardWaiter.ts"
 
 export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, RedisIdempotency.RedisIdempotencyOptions {
@@ -52,6 +52,7 @@ export interface SagaGuardRedisOptions extends RedisLock.RedisLockOptions, Redis
 }
 
 type Refusal = LockError | IdempotencyError
+type Marks = ReadonlyArray<string>
 
 /** For what one script cannot reach. */
 const composedOver = (options: SagaGuardRedisOptions) =>
@@ -111,14 +112,14 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
 
   /**
    * A recorded result, an admission, or what is done while the lock is another's, for so many milliseconds. Only then, and
-   * when it is admitted, it keeps its place.
+   * when it is admitted, it keeps its place. `asked`: the time, in milliseconds.
    */
   const ask = <A>(
     waiter: Waiter,
     restore: Restore,
+    asked: number,
     held: (millis: number) => Effect.Effect<A, Refusal>
   ): Effect.Effect<Entered | A, Refusal> => {
-    const asked = clock.currentTimeMillisUnsafe()
     waiter.isAsking = true
     return Effect.matchCauseEffect(restore(question(waiter)), {
       onFailure: (cause): Effect.Effect<Entered | A, Refusal> => {
@@ -128,17 +129,15 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       },
       onSuccess: (answer): Effect.Effect<Entered | A, Refusal> => {
         waiter.isAsking = false
-        if (typeof answer === "string") return admitted(waiter, asked, [answer])
+        if (typeof answer === "string") return admitted(waiter, asked, answer, [])
         switch (answer[0]) {
           case "held":
             landings.letDown(waiter)
             return held(Number(answer[1]))
           case "found":
             return found(waiter, answer[1])
-          case "admitted": {
-            const [, ...drawn] = answer
-            return admitted(waiter, asked, drawn)
-          }
+          case "admitted":
+            return admitted(waiter, asked, answer[1], answer.slice(2))
         }
       }
     })
@@ -169,7 +168,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
     return served(waiter.request, landed, replayed)
   }
 
-  const admitted = (waiter: Waiter, asked: number, [fence, ...marks]: Drawn): Effect.Effect<Entered, Refusal> => {
+  const admitted = (waiter: Waiter, asked: number, fence: string, marks: Marks): Effect.Effect<Entered, Refusal> => {
     const now = clock.currentTimeMillisUnsafe()
     if (now >= keeper.deadline(asked)) {
       giveUp(waiter)
@@ -233,7 +232,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
       if (landed !== undefined) return yield* served(request, landed, replayed)
       let pause = limit
       if (places.isFirst(waiter)) {
-        const answer = known ?? (yield* ask(waiter, restore, Effect.succeed))
+        const answer = known ?? (yield* ask(waiter, restore, clock.currentTimeMillisUnsafe(), Effect.succeed))
         known = undefined
         if (typeof answer !== "number") return answer
         // The holder may have died: its lease ends by itself. Jitter keeps processes from asking at the same moment.
@@ -280,7 +279,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
         if (Exit.isFailure(exit) || exit.value._tag === "Replayed") depart(waiter)
         return undefined
       })
-    return places.join(waiter) ? ask(waiter, restore, waiting) : waiting()
+    return places.join(waiter) ? ask(waiter, restore, now, waiting) : waiting()
   }
   const enter = enteringBy(admit)
 

@@ -31,14 +31,15 @@ local function announce(locks, record)
 end
 `
 
-/** The fence, and the marks of those that were admitted before. */
-export type Drawn = readonly [fence: string, ...marks: ReadonlyArray<string>]
-/** Admitted where nothing was there: the fence alone. Held: for so many milliseconds. */
+/**
+ * Admitted where nothing was there: the fence alone; else the fence, and the marks of those that were admitted before. Held:
+ * for so many milliseconds.
+ */
 export type Answer =
   | string
   | Exclude<Found, readonly ["none"]>
   | readonly ["held", string]
-  | readonly ["admitted", ...Drawn]
+  | readonly ["admitted", fence: string, ...marks: ReadonlyArray<string>]
 
 /** In milliseconds. */
 export interface Lives {
