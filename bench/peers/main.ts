@@ -15,7 +15,7 @@ import { faults, Results, ratios, table } from "./Ratios.ts"
 
 const PEERS = ["raw", "limit", "dbos", "restate"]
 
-/** Ten minutes. The ratios of five rounds differ by a tenth from run to run, those of so many by a thirtieth. */
+/** Ten minutes: of five, a mix, a hot resource and throughput differ by a third from run to run. */
 const ROUNDS = 25
 
 const main = async () => {

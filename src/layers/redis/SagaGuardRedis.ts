@@ -112,7 +112,7 @@ const make = Effect.fnUntraced(function* (options: SagaGuardRedisOptions) {
 
   /**
    * A recorded result, an admission, or what is done while the lock is another's, for so many milliseconds. Only then, and
-   * when it is admitted, it keeps its place. `asked`: the time, in milliseconds.
+   * when it is admitted, it keeps its place. `asked`: now, in milliseconds; the lease counts from it.
    */
   const ask = <A>(
     waiter: Waiter,
