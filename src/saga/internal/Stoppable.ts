@@ -1,6 +1,7 @@
 /** Running something in a fiber of its own, so that it can be stopped alone. */
 import { type Context, Effect, Effectable, Exit, Fiber } from "effect"
 import type { Erased } from "./Definition.ts"
+import { made } from "./Made.ts"
 
 export type Ended = Exit.Exit<unknown, unknown>
 
@@ -26,7 +27,7 @@ export abstract class Stoppable extends Effectable.Class<unknown> {
     this.isAbandoned = false
   }
 
-  /** What it runs, made anew each time. */
+  /** What it runs, made anew each time; what throws is a defect. */
   protected abstract body(): Erased
   /** What does not end at once is watched: this may call `stop`, until `unwatch` is called. */
   protected watch(): void {}
@@ -57,7 +58,7 @@ export abstract class Stoppable extends Effectable.Class<unknown> {
 
   /** The same for whoever waits in an `Effect.callback` of his own. */
   start(resume: (next: Erased) => void): Effect.Effect<unknown> | undefined {
-    const fiber = Effect.runForkWith(this.context)(this.made())
+    const fiber = Effect.runForkWith(this.context)(made(() => this.body()))
     const ended = fiber.pollUnsafe()
     if (ended !== undefined) return this.endedAtOnce(ended, resume)
     this.fiber = fiber
@@ -79,15 +80,6 @@ export abstract class Stoppable extends Effectable.Class<unknown> {
       this.isAbandoned = true
       return this.fiber === undefined ? Effect.void : Fiber.interrupt(this.fiber)
     })
-  }
-
-  /** What throws is a defect. */
-  private made(): Erased {
-    try {
-      return this.body()
-    } catch (defect) {
-      return Effect.die(defect)
-    }
   }
 
   private told(exit: Ended, isAbandoned: boolean): Erased {
