@@ -4,6 +4,7 @@ import * as Five from "ioredis-5"
 import { vi } from "vitest"
 import "./Clients.test.ts"
 import "./Gathering.test.ts"
+import "./IoRedisFaults.test.ts"
 import "./SagaGuardRedis.test.ts"
 import "./SagaGuardRedisFaults.test.ts"
 

@@ -4,6 +4,7 @@ import * as Six from "ioredis-6"
 import { vi } from "vitest"
 import "./Clients.test.ts"
 import "./Gathering.test.ts"
+import "./IoRedisFaults.test.ts"
 import "./SagaGuardRedis.test.ts"
 import "./SagaGuardRedisFaults.test.ts"
 

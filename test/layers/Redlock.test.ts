@@ -4,6 +4,7 @@ import { Cause, Context, Duration, Effect, Exit, Fiber, Layer } from "effect"
 import { DistributedLock, IoRedis, RedlockLock } from "effect-saga"
 import { Redis as Client } from "ioredis"
 import { lockKey } from "../../src/layers/redis/RedisKeys.ts"
+import * as Scripts from "../../src/layers/redis/RedisLockScripts.ts"
 import { distributedLockContract } from "../contract/DistributedLockContract.ts"
 import { servers } from "../servers/inject.ts"
 import * as RedisServer from "../servers/Redis.ts"
@@ -146,6 +147,28 @@ describe.skipIf(servers().redis === null)("Redlock", () => {
       const third = yield* fence
       assert.isAbove(second, far)
       assert.isAbove(third, second)
+    })
+  )
+
+  test(
+    "leaves no lease on a node that answers late, and then does not know the script",
+    Effect.gen(function* () {
+      const running = yield* nodes(3)
+      const [one] = running
+      if (one === undefined) return
+      const lock = yield* lockOn(running)
+      yield* lock.withLock("r")(() => Effect.void)
+      yield* promise(async () => {
+        const client = new Client(one.url)
+        await client.script("FLUSH")
+        await client.script("LOAD", Scripts.release.lua)
+        client.disconnect()
+      })
+      one.pause()
+      yield* lock.withLock("r")(() => Effect.void)
+      one.resume()
+      yield* Effect.sleep("200 millis")
+      assert.strictEqual(yield* keepers(running, "r"), 0)
     })
   )
 

@@ -90,7 +90,8 @@ export const run = async (recipe: Recipe): Promise<RunningServer> => {
   }
   const end = async (signal: NodeJS.Signals) => {
     if (child.exitCode === null && child.signalCode === null) {
-      child.kill("SIGCONT")
+      // Who is to be killed at once must not get to anything more.
+      if (signal !== "SIGKILL") child.kill("SIGCONT")
       child.kill(signal)
     }
     const patience = setTimeout(() => child.kill("SIGKILL"), 10_000)

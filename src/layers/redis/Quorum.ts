@@ -1,5 +1,5 @@
 /** Asking several nodes at once and deciding by majority, without waiting for those that make no difference. */
-import { Effect, type Fiber, Latch, type Scope } from "effect"
+import { Effect, Exit, type Fiber, Latch, type Scope } from "effect"
 
 /** What was known when the question was decided. */
 export interface Answers<A> {
@@ -7,16 +7,22 @@ export interface Answers<A> {
   readonly problems: ReadonlyArray<unknown>
 }
 
+export interface Reached {
+  readonly reached: "all"
+  readonly by?: Array<Fiber.Fiber<unknown, unknown>>
+}
+
 export interface Quorum<Node> {
   readonly majority: number
   /**
    * Decided when a majority gave a good answer; when none can any more and a majority answered; or when no majority can
-   * answer. Who has not answered by then is no longer asked, unless all are to be `reached`.
+   * answer. Who has not answered by then is no longer asked, unless all are to be `reached`: by the fibers `by`, for whom
+   * nobody waits any more.
    */
   readonly ask: <A>(
     question: (node: Node) => Effect.Effect<A, unknown>,
     isGood: (answer: A) => boolean,
-    options?: { readonly reached: "all" }
+    options?: Reached
   ) => Effect.Effect<Answers<A>>
 }
 
@@ -32,7 +38,7 @@ export const makeQuorum = <Node>(
     ask: Effect.fnUntraced(function* <A>(
       question: (node: Node) => Effect.Effect<A, unknown>,
       isGood: (answer: A) => boolean,
-      options?: { readonly reached: "all" }
+      options?: Reached
     ) {
       const answers: Array<A> = []
       const problems: Array<unknown> = []
@@ -45,26 +51,29 @@ export const makeQuorum = <Node>(
           decided.openUnsafe()
         }
       }
-      const asked: Array<Fiber.Fiber<void>> = []
+      const asked: Array<Fiber.Fiber<unknown, unknown>> = options?.by ?? []
       const stop = Effect.sync(() => {
         if (options?.reached !== "all") for (const fiber of asked) fiber.interruptUnsafe()
       })
+      const answered = (exit: Exit.Exit<A, unknown>) => {
+        if (Exit.isFailure(exit)) problems.push(exit.cause)
+        else {
+          answers.push(exit.value)
+          if (isGood(exit.value)) good++
+        }
+        decide()
+      }
       const start = Effect.forEach(
         nodes,
         (node) =>
-          Effect.matchCause(Effect.flatMap(node, question), {
-            onSuccess: (answer) => {
-              answers.push(answer)
-              if (isGood(answer)) good++
-              decide()
-            },
-            onFailure: (cause) => {
-              problems.push(cause)
-              decide()
-            }
-          }).pipe(
-            Effect.forkIn(background, { startImmediately: true }),
-            Effect.tap((fiber) => Effect.sync(() => asked.push(fiber)))
+          Effect.forkIn(Effect.flatMap(node, question), background, { startImmediately: true }).pipe(
+            Effect.tap((fiber) =>
+              Effect.sync(() => {
+                asked.push(fiber)
+                // Nor does one that ends before it begins, since nothing is asked any more, leave the question open.
+                fiber.addObserver(answered)
+              })
+            )
           ),
         { discard: true }
       )

@@ -14,7 +14,7 @@
  * The nodes must not replicate each other. One that forgets its keys and is back within a lease can help to grant a
  * second majority: let it stay down for a lease, or keep its data. Only the fences make that harmless.
  */
-import { Cause, Context, Deferred, Duration, Effect, Exit, Layer, Random, Schedule, Scope } from "effect"
+import { Cause, Context, Deferred, Duration, Effect, Exit, type Fiber, Layer, Random, Schedule, Scope } from "effect"
 import * as Redis from "effect/persistence/Redis"
 import { DistributedLock } from "../../services/DistributedLock.ts"
 import { type LeaseStore, makeLeasedLock, type Taken } from "../lock/LeasedLock.ts"
@@ -43,7 +43,18 @@ const delay = Effect.fnUntraced(function* (refusals: ReadonlyArray<Held>, grante
 })
 
 const makeStore = ({ ask, majority }: Quorum<LockNode>, spare: number): Omit<LeaseStore, "waiting"> => {
+  /** By token: who asks for it, nodes that have not answered when it was decided among them. */
+  const taking = new Map<string, Array<Fiber.Fiber<unknown, unknown>>>()
+  const takes = (token: string) => {
+    const by: Array<Fiber.Fiber<unknown, unknown>> = []
+    taking.set(token, by)
+    return by
+  }
+
   const release: LeaseStore["release"] = Effect.fnUntraced(function* (resources, token) {
+    // A node that does not know the script would be sent it again, behind the release, and keep the lease.
+    for (const fiber of taking.get(token) ?? []) fiber.interruptUnsafe()
+    taking.delete(token)
     const { answers, problems } = yield* ask(
       (node) => node.release(resources, token),
       () => true,
@@ -70,7 +81,7 @@ const makeStore = ({ ask, majority }: Quorum<LockNode>, spare: number): Omit<Lea
         (node) => node.take(resources, token),
         (taken) => taken._tag === "Taken",
         // Every node that grants it is one more that may be lost.
-        { reached: "all" }
+        { reached: "all", by: takes(token) }
       )
       if (answers.length < majority) return yield* Effect.fail(unreachable(problems))
       const granted = answers.filter((taken): taken is Granted => taken._tag === "Taken")
