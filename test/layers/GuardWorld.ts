@@ -65,6 +65,8 @@ export const serve = (
 export const commandsDuring = <A, E, R>(work: Effect.Effect<A, E, R>, mentioning = "") =>
   Effect.gen(function* () {
     const client = yield* plain
+    // Its own handshake is over.
+    yield* asked(() => client.ping())
     // What is asked meanwhile may be told before the client knows that it monitors, which it takes for a broken reply.
     const monitor = yield* Effect.tryPromise(() => client.monitor()).pipe(Effect.retry({ times: 5 }), Effect.orDie)
     const seen: Array<string> = []
