@@ -2,7 +2,8 @@
  * Time limits of whatever runs or waits: all of one clock share one timer, so that a limit costs next to nothing however
  * many there are, and the clock of a test turns them all.
  */
-import { Clock, Context, Duration, Effect, type Fiber, Scheduler } from "effect"
+import { Clock, Context } from "effect"
+import { type Alarm, alarmsIn, type SetAlarm } from "./Alarm.ts"
 
 export interface Deadlines {
   /** Calls `expire` once so many milliseconds have passed, unless what it gives back is called before. */
@@ -51,8 +52,11 @@ export class Line {
   }
 }
 
-/** For so many milliseconds a timer that nobody needs is kept; it is about real time, whatever the clock. */
+/** For so many milliseconds nobody must have needed the timer; it is about real time, whatever the clock. */
 const IDLE = 100
+
+/** Lines are kept while they are so few, since mostly the next limits are as long as those before. */
+const FEW = 16
 
 const byClock = new WeakMap<Clock.Clock, Deadlines>()
 
@@ -61,30 +65,28 @@ export const deadlinesIn = (context: Context.Context<never>): Deadlines => {
   const clock = Context.get(context, Clock.Clock)
   const known = byClock.get(clock)
   if (known !== undefined) return known
-  const deadlines = makeDeadlines(clock, Context.get(context, Scheduler.Scheduler))
+  const deadlines = makeDeadlines(clock, alarmsIn(context))
   byClock.set(clock, deadlines)
   return deadlines
 }
 
-const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Deadlines => {
-  const fork = Effect.runForkWith(Context.make(Scheduler.Scheduler, scheduler))
+const makeDeadlines = (clock: Clock.Clock, setAlarm: SetAlarm): Deadlines => {
   const byLength = new Map<number, Line>()
-  let timer: { readonly fiber: Fiber.Fiber<void>; readonly at: number } | undefined
+  let alarm: Alarm | undefined
   let running = 0
-  let resting = false
+  /** It is about to be looked whether anybody still needs the alarm; or nobody does, and the program may end. */
+  let isResting = false
+  let isReleased = false
+  let resting: NodeJS.Timeout | undefined
 
-  const stop = () => {
-    timer?.fiber.interruptUnsafe()
-    timer = undefined
-  }
   const wakeAt = (at: number, now: number) => {
-    if (timer !== undefined && timer.at <= at) return
-    stop()
-    const pause = Duration.millis(Math.max(1, at - now))
-    timer = { fiber: fork(Effect.andThen(clock.sleep(pause), Effect.sync(look))), at }
+    if (alarm !== undefined && alarm.at <= at) return
+    alarm?.stop()
+    isReleased = false
+    alarm = setAlarm(at, now, look)
   }
   const look = () => {
-    timer = undefined
+    alarm = undefined
     const now = clock.currentTimeMillisUnsafe()
     let next = Number.POSITIVE_INFINITY
     for (const [length, line] of byLength) {
@@ -98,12 +100,15 @@ const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Dead
     }
     if (next < Number.POSITIVE_INFINITY) wakeAt(next, now)
   }
-  /** The timer would keep the program alive for nothing; but mostly the next limit follows soon. */
+  /** The alarm would keep the program alive for nothing; but mostly the next limit follows, and needs it again. */
   const rest = () => {
-    resting = false
-    if (running > 0) return
-    stop()
-    byLength.clear()
+    isResting = false
+    if (running > 0 || alarm === undefined) return
+    if (byLength.size > FEW) byLength.clear()
+    isReleased = alarm.release()
+    if (isReleased) return
+    alarm.stop()
+    alarm = undefined
   }
 
   const lower = (limit: Limit, line: Line) => {
@@ -120,14 +125,19 @@ const makeDeadlines = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Dead
     }
     line.add(limit)
     running++
+    if (isReleased) {
+      isReleased = false
+      alarm?.hold()
+    }
     wakeAt(limit.until, now)
   }
   const lift = (limit: Limit) => {
     if (limit.line === undefined) return
     lower(limit, limit.line)
-    if (running > 0 || resting) return
-    resting = true
-    setTimeout(rest, IDLE).unref()
+    if (running > 0 || isResting) return
+    isResting = true
+    if (resting === undefined) resting = setTimeout(rest, IDLE).unref()
+    else resting.refresh()
   }
   const deadline = (millis: number, expire: () => void) => {
     const limit = { expire, until: 0, line: undefined, before: undefined, after: undefined }

@@ -15,7 +15,7 @@ const examples: Record<string, string> = {
   "src/testing/Explorer.ts": "Explorer"
 }
 /** These hold names and types, nothing that runs; time limits and whether somebody traces are not public. */
-const without = ["Metrics", "Toggles", "Deadlines", "Traced", "AfterTurn"]
+const without = ["Metrics", "Toggles", "Deadlines", "Traced", "AfterTurn", "Alarm"]
 for (const file of readdirSync(new URL("../../src/services/", import.meta.url))) {
   const name = basename(file, ".ts")
   if (!without.includes(name)) examples[`src/services/${file}`] = name

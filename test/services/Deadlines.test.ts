@@ -160,14 +160,15 @@ describe("deadlines", () => {
     })
   )
 
-  it("keep no process alive once they are called off", { timeout: 60_000 }, async () => {
+  /** What a process prints until nothing keeps it alive. */
+  const printed = async (body: string) => {
     const module = fileURLToPath(new URL("../../src/services/Deadlines.ts", import.meta.url))
     const script = `
       import { Context } from "effect"
       import { deadlinesIn } from ${JSON.stringify(module)}
-      const cancel = deadlinesIn(Context.empty())(600_000, () => {})
-      setTimeout(cancel, 1)
+      const deadlines = deadlinesIn(Context.empty())
       process.on("exit", () => console.log("ended"))
+      ${body}
     `
     const folder = fileURLToPath(new URL("../..", import.meta.url))
     const { stdout } = await promisify(execFile)(
@@ -175,6 +176,18 @@ describe("deadlines", () => {
       ["--input-type=module-typescript", "--eval", script],
       { cwd: folder, timeout: 50_000 }
     )
-    assert.strictEqual(stdout, "ended\n")
+    return stdout.split("\n").slice(0, -1)
+  }
+
+  it("keep no process alive once they are called off", { timeout: 60_000 }, async () => {
+    assert.deepStrictEqual(await printed("setTimeout(deadlines(600_000, () => {}), 1)"), ["ended"])
+  })
+
+  it("keep the process alive again by a timer that nobody needed for a while", { timeout: 60_000 }, async () => {
+    const body = `
+      setTimeout(deadlines(800, () => console.log("called off")), 1)
+      setTimeout(() => deadlines(1000, () => console.log("passed")), 400)
+    `
+    assert.deepStrictEqual(await printed(body), ["passed", "ended"])
   })
 })
