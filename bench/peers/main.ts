@@ -14,12 +14,12 @@ import { ourContenders, Refused, run } from "./Harness.ts"
 import { faults, Results, ratios, table } from "./Ratios.ts"
 
 /**
- * Each has its turn after the same one in all rounds, and what a server goes on doing after its turn falls to whoever comes
- * next: after Restate's that is `raw`, of which no ratio is made. `limit` and our first follow one without a server.
+ * In all rounds each has its turn after the one before it here, ours behind them, and the first after our last. What a server
+ * goes on doing after its turn falls to whoever comes next: after Restate's that is `raw`, of which no ratio is made.
  */
 const PEERS = ["dbos", "restate", "raw", "limit"]
 
-/** Ten minutes: of five, a mix, a hot resource and throughput differ by a third from run to run. */
+/** Ten minutes at most: of five, a mix, a hot resource and throughput differ by a third from run to run. */
 const ROUNDS = 25
 
 const main = async () => {

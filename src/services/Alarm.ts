@@ -4,7 +4,7 @@ import { Clock, Context, Duration, Effect, Scheduler } from "effect"
 export interface Alarm {
   /** In milliseconds of its clock. */
   readonly at: number
-  /** The program goes on until it rings; without being told so it does. */
+  /** The program goes on until it rings, as it does from the start. */
   readonly hold: () => void
   /** The program may end before it rings; false where only `stop` brings that about. */
   readonly release: () => boolean

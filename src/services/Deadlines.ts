@@ -52,7 +52,7 @@ export class Line {
   }
 }
 
-/** For so many milliseconds nobody must have needed the timer; it is about real time, whatever the clock. */
+/** After so many milliseconds it is looked whether anybody needs the timer: of real time, whatever the clock. */
 const IDLE = 100
 
 /** Lines are kept while they are so few, since mostly the next limits are as long as those before. */
@@ -74,13 +74,14 @@ const makeDeadlines = (clock: Clock.Clock, setAlarm: SetAlarm): Deadlines => {
   const byLength = new Map<number, Line>()
   let alarm: Alarm | undefined
   let running = 0
-  /** It is about to be looked whether anybody still needs the alarm; or nobody does, and the program may end. */
-  let isResting = false
+  /** Nobody needs the alarm, and the program may end before it rings. */
   let isReleased = false
+  /** It is about to be looked whether anybody needs it. */
+  let isResting = false
   let resting: NodeJS.Timeout | undefined
 
   const wakeAt = (at: number, now: number) => {
-    if (alarm !== undefined && alarm.at <= at) return
+    if (at === Number.POSITIVE_INFINITY || (alarm !== undefined && alarm.at <= at)) return
     alarm?.stop()
     isReleased = false
     alarm = setAlarm(at, now, look)
@@ -98,7 +99,15 @@ const makeDeadlines = (clock: Clock.Clock, setAlarm: SetAlarm): Deadlines => {
       if (line.first === undefined) byLength.delete(length)
       else next = Math.min(next, line.first.until)
     }
-    if (next < Number.POSITIVE_INFINITY) wakeAt(next, now)
+    wakeAt(next, now)
+    // One that has been called off may have been set by one that passed.
+    if (running === 0 && alarm !== undefined) restSoon()
+  }
+  const restSoon = () => {
+    if (isResting) return
+    isResting = true
+    if (resting === undefined) resting = setTimeout(rest, IDLE).unref()
+    else resting.refresh()
   }
   /** The alarm would keep the program alive for nothing; but mostly the next limit follows, and needs it again. */
   const rest = () => {
@@ -107,6 +116,15 @@ const makeDeadlines = (clock: Clock.Clock, setAlarm: SetAlarm): Deadlines => {
     if (byLength.size > FEW) byLength.clear()
     isReleased = alarm.release()
     if (isReleased) return
+    alarm.stop()
+    alarm = undefined
+  }
+
+  const needAgain = (now: number) => {
+    isReleased = false
+    if (alarm === undefined) return
+    // A clock that was put forward may be past it, while the timer, which knows nothing of that, is far from ringing.
+    if (alarm.at > now) return alarm.hold()
     alarm.stop()
     alarm = undefined
   }
@@ -125,19 +143,13 @@ const makeDeadlines = (clock: Clock.Clock, setAlarm: SetAlarm): Deadlines => {
     }
     line.add(limit)
     running++
-    if (isReleased) {
-      isReleased = false
-      alarm?.hold()
-    }
+    if (isReleased) needAgain(now)
     wakeAt(limit.until, now)
   }
   const lift = (limit: Limit) => {
     if (limit.line === undefined) return
     lower(limit, limit.line)
-    if (running > 0 || isResting) return
-    isResting = true
-    if (resting === undefined) resting = setTimeout(rest, IDLE).unref()
-    else resting.refresh()
+    if (running === 0) restSoon()
   }
   const deadline = (millis: number, expire: () => void) => {
     const limit = { expire, until: 0, line: undefined, before: undefined, after: undefined }

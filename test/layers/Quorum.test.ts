@@ -24,7 +24,7 @@ describe("Quorum", () => {
       const slow = Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted++))
       const { ask } = makeQuorum([Effect.succeed(1), Effect.succeed(2), Effect.succeed(3)], background)
       const question = (node: number) => (node === 3 ? slow : Effect.succeed(node))
-      assert.deepStrictEqual((yield* ask(question, () => true)).answers, [1, 2])
+      assert.deepStrictEqual(yield* ask(question, () => true), { answers: [1, 2], problems: [] })
       assert.strictEqual(interrupted, 1)
       const by: Array<Fiber.Fiber<unknown, unknown>> = []
       assert.deepStrictEqual((yield* ask(question, () => true, { reached: "all", by })).answers, [1, 2])

@@ -4,8 +4,8 @@
  * **Details**
  *
  * A command fails with `RedisError` when Redis does not answer within `commandTimeout` (5 seconds unless said) or the
- * connection breaks twice; it never waits without end, and is not sent when it has failed before it could leave. A command
- * whose reply was lost with the connection is sent once more, so scripts must bear being run twice. Subscriptions come back by themselves, and then deliver one message with
+ * connection breaks twice; it never waits without end. A command whose reply was lost with the connection is sent once
+ * more, so scripts must bear being run twice. Subscriptions come back by themselves, and then deliver one message with
  * the empty text: what was published in between is lost.
  *
  * A lone command leaves at once. While others wait for their answers, those of one turn of the event loop leave together,
@@ -76,22 +76,15 @@ const make = Effect.fnUntraced(function* (options: Options) {
     declare line: Line | undefined
     declare before: Limit | undefined
     declare after: Limit | undefined
-    declare isGivenUp: boolean
     constructor(name: string, args: Array<string>, options: typeof TEXT & { readonly keyPrefix?: string }) {
       super(name, args, options)
       this.until = 0
       this.line = undefined
       this.before = undefined
       this.after = undefined
-      this.isGivenUp = false
     }
     override setTimeout() {}
-    /** What waited for the connection until nobody waited for it: whoever gave it up has undone it elsewhere by now. */
-    override toWritable(socket: object) {
-      return this.isGivenUp ? NOTHING : super.toWritable(socket)
-    }
     expire() {
-      this.isGivenUp = true
       this.reject(new Error("Command timed out"))
     }
   }
@@ -154,9 +147,6 @@ const make = Effect.fnUntraced(function* (options: Options) {
 })
 
 const TEXT = { replyEncoding: "utf8" } as const
-
-/** It has a reply too, for which ioredis waits. */
-const NOTHING = "*1\r\n$4\r\nPING\r\n"
 
 type Sent = Command & Limit
 

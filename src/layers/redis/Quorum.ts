@@ -9,6 +9,7 @@ export interface Answers<A> {
 
 export interface Reached {
   readonly reached: "all"
+  /** Gets the fibers that ask, so that the caller can interrupt those that are still at it. */
   readonly by?: Array<Fiber.Fiber<unknown, unknown>>
 }
 
@@ -16,8 +17,7 @@ export interface Quorum<Node> {
   readonly majority: number
   /**
    * Decided when a majority gave a good answer; when none can any more and a majority answered; or when no majority can
-   * answer. Who has not answered by then is no longer asked, unless all are to be `reached`: by the fibers `by`, for whom
-   * nobody waits any more.
+   * answer. Who has not answered by then is no longer asked, unless all are to be `reached`.
    */
   readonly ask: <A>(
     question: (node: Node) => Effect.Effect<A, unknown>,
@@ -63,22 +63,23 @@ export const makeQuorum = <Node>(
         }
         decide()
       }
-      const start = Effect.forEach(
-        nodes,
-        (node) =>
-          Effect.forkIn(Effect.flatMap(node, question), background, { startImmediately: true }).pipe(
-            Effect.tap((fiber) =>
-              Effect.sync(() => {
-                asked.push(fiber)
-                // Nor does one that ends before it begins, since nothing is asked any more, leave the question open.
-                fiber.addObserver(answered)
-              })
-            )
+      // What is asked has a fiber that is known, and one in a closed scope, which ends before it begins, has answered too.
+      const ask = (node: Effect.Effect<Node, unknown>) =>
+        Effect.forkIn(Effect.flatMap(node, question), background, { startImmediately: true }).pipe(
+          Effect.tap((fiber) =>
+            Effect.sync(() => {
+              asked.push(fiber)
+              fiber.addObserver(answered)
+            })
           ),
-        { discard: true }
+          Effect.uninterruptible
+        )
+      const known = Effect.map(
+        Effect.andThen(Effect.forEach(nodes, ask, { discard: true }), decided.await),
+        // Before those are stopped who would only say so.
+        (): Answers<A> => ({ answers: [...answers], problems: [...problems] })
       )
-      yield* Effect.ensuring(Effect.andThen(start, decided.await), stop)
-      return { answers: [...answers], problems: [...problems] }
+      return yield* Effect.ensuring(known, stop)
     })
   }
 }

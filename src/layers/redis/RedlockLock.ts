@@ -43,7 +43,7 @@ const delay = Effect.fnUntraced(function* (refusals: ReadonlyArray<Held>, grante
 })
 
 const makeStore = ({ ask, majority }: Quorum<LockNode>, spare: number): Omit<LeaseStore, "waiting"> => {
-  /** By token: who asks for it, nodes that have not answered when it was decided among them. */
+  /** By token: the fibers that ask the nodes for it, of which some may still do when the majority has decided. */
   const taking = new Map<string, Array<Fiber.Fiber<unknown, unknown>>>()
   const takes = (token: string) => {
     const by: Array<Fiber.Fiber<unknown, unknown>> = []
