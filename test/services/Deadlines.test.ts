@@ -181,6 +181,10 @@ describe("deadlines", () => {
 
   it("keep no process alive once they are called off", { timeout: 60_000 }, async () => {
     assert.deepStrictEqual(await printed("setTimeout(deadlines(600_000, () => {}), 1)"), ["ended"])
+    // Set and called off by one that passes together with another.
+    const passing = "deadlines(10, () => deadlines(600_000, () => {})()); deadlines(10, () => console.log('passed'))"
+    assert.deepStrictEqual(await printed(passing), ["passed", "ended"])
+    assert.deepStrictEqual(await printed("deadlines(Infinity, () => {})"), ["ended"])
   })
 
   it("keep the process alive again by a timer that nobody needed for a while", { timeout: 60_000 }, async () => {
