@@ -155,7 +155,7 @@ describe.skipIf(servers().redis === null)("Redlock", () => {
     Effect.gen(function* () {
       const running = yield* nodes(3)
       const [one] = running
-      if (one === undefined) return
+      if (one === undefined) return assert.fail("no node was started")
       const lock = yield* lockOn(running)
       yield* lock.withLock("r")(() => Effect.void)
       yield* promise(async () => {

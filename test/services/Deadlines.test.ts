@@ -194,4 +194,16 @@ describe("deadlines", () => {
     `
     assert.deepStrictEqual(await printed(body), ["passed", "ended"])
   })
+
+  it("pass in time though the clock was put forward past a timer that nobody needed", { timeout: 60_000 }, async () => {
+    const body = `
+      const real = Date.now
+      setTimeout(deadlines(600_000, () => {}), 1)
+      setTimeout(() => {
+        Date.now = () => real() + 3_600_000
+        deadlines(100, () => console.log("passed"))
+      }, 400)
+    `
+    assert.deepStrictEqual(await printed(body), ["passed", "ended"])
+  })
 })
