@@ -96,7 +96,7 @@ const itemsInOrder = (items: ReadonlyArray<unknown>, looking: Looking): unknown 
   return sorted
 }
 
-const isPlain = (value: object): value is Readonly<Record<string, unknown>> => {
+export const isPlain = (value: object): value is Readonly<Record<string, unknown>> => {
   const prototype = Object.getPrototypeOf(value)
   return prototype === Object.prototype || prototype === null
 }
@@ -105,7 +105,7 @@ const isPlain = (value: object): value is Readonly<Record<string, unknown>> => {
 const FEW = 8
 
 /** By UTF-16 units, as JCS asks. */
-const inKeyOrder = (keys: Array<string>): ReadonlyArray<string> => {
+export const inKeyOrder = (keys: Array<string>): ReadonlyArray<string> => {
   if (keys.length > FEW) return keys.sort()
   for (let i = 1; i < keys.length; i++) {
     const key = keys[i]

@@ -4,8 +4,8 @@
  */
 import { hash } from "node:crypto"
 
-/** SHA-256 of the UTF-8 text, in lower-case hex. */
-export const sha256 = (text: string): string => hash("sha256", text, "hex")
+/** SHA-256 of the UTF-8 text or of the bytes, in lower-case hex. */
+export const sha256 = (of: string | Uint8Array): string => hash("sha256", of, "hex")
 
 /** A UUID (version 8, RFC 9562) derived from its parts: the same parts give the same id in every process. */
 export const derivedUuid = (...parts: ReadonlyArray<string>): string => {

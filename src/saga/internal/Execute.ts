@@ -20,7 +20,7 @@ export const execute = <A>(
 ): Effect.Effect<A, unknown, Services> =>
   Effect.contextWith((outer: Context.Context<Services>) => {
     const anew = (wanted: Wanted) => {
-      const by = (sagaId: string) => requested(saga, payload, wanted.by(sagaId).readAhead(), outer, as)
+      const by = (sagaId: string) => requested(saga, payload, wanted.by(sagaId), outer, as)
       const { draw, next } = Context.get(outer, Ids)
       return draw === undefined ? Effect.flatMap(next, by) : by(draw())
     }
@@ -150,8 +150,6 @@ const inScope = <A>(asking: Asking<A>, scope: () => Scope.Scope): Effect.Effect<
   )
 
 const admitted = <A>(entry: Parameters<typeof runAdmitted<A>>[0]): Effect.Effect<A, unknown, Services> => {
-  // What `run` does to its payload does not change what was asked for.
-  void entry.request.fingerprint
   return runAdmitted(entry)
 }
 

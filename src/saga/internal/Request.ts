@@ -1,12 +1,12 @@
 /** What identifies one request: its key, its fingerprint, its resources; and the text of its recorded result. */
 import { Context, type Duration, Exit } from "effect"
-import { canonicalForm, plainCopy } from "../../schema/CanonicalJson.ts"
+import { plainCopy } from "../../schema/CanonicalJson.ts"
 import { sha256 } from "../../schema/Digest.ts"
+import { fingerprintOf } from "../../schema/Fingerprint.ts"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { jsonText, quoted } from "../../schema/Quoted.ts"
 import { InvalidPayload } from "../../schema/SagaError.ts"
-import { afterTurn } from "../../services/AfterTurn.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import { whole } from "../../services/Ids.ts"
 import { SagaJournal } from "../../services/SagaJournal.ts"
@@ -38,8 +38,7 @@ export class Wanted implements Omit<IdempotencyRequest, "sagaId"> {
   declare readonly journaled: boolean
   /** The payload in encoded form. */
   declare readonly encoded: unknown
-  /** What the fingerprint is the digest of; or the fingerprint: then nothing is kept of what it is of. */
-  declare protected print: string | (() => string)
+  declare readonly fingerprint: string
 
   constructor(
     saga: string,
@@ -48,7 +47,7 @@ export class Wanted implements Omit<IdempotencyRequest, "sagaId"> {
     resources: ReadonlyArray<string>,
     journaled: boolean,
     encoded: unknown,
-    form: string | (() => string)
+    fingerprint: string
   ) {
     this.saga = saga
     this.key = key
@@ -56,40 +55,28 @@ export class Wanted implements Omit<IdempotencyRequest, "sagaId"> {
     this.resources = resources
     this.journaled = journaled
     this.encoded = encoded
-    this.print = form
-  }
-
-  /** Worked out once: when it is first read, or when this turn is over, while the store is asked. */
-  get fingerprint(): string {
-    if (typeof this.print !== "string") this.print = sha256(this.print())
-    return this.print
-  }
-
-  /** To be called in the turn in which a store is asked. */
-  readAhead(): this {
-    if (typeof this.print !== "string") afterTurn(() => readAhead(this))
-    return this
+    this.fingerprint = fingerprint
   }
 
   by(sagaId: string): Request {
-    return new Request(this, this.print, sagaId)
+    return new Request(this, sagaId)
   }
 }
 
-/** Many may wait: once the digest is worked out, nothing is kept of what it is of. */
 export class Request extends Wanted implements IdempotencyRequest {
   declare readonly sagaId: string
   declare readonly unreadable?: string
 
-  constructor(wanted: Wanted, form: string | (() => string), sagaId: string, unreadable?: string) {
-    super(wanted.saga, wanted.key, wanted.derived, wanted.resources, wanted.journaled, wanted.encoded, form)
+  constructor(wanted: Wanted, sagaId: string, unreadable?: string) {
+    const { derived, encoded, fingerprint, journaled, key, resources, saga } = wanted
+    super(saga, key, derived, resources, journaled, encoded, fingerprint)
     this.sagaId = sagaId
     if (unreadable !== undefined) this.unreadable = unreadable
   }
 
   /** The same after a record was found that cannot be read. */
   beside(unreadable: string): Request {
-    return new Request(this, this.fingerprint, this.sagaId, unreadable)
+    return new Request(this, this.sagaId, unreadable)
   }
 }
 
@@ -141,7 +128,8 @@ export class Keyed implements Omit<IdempotencyRequest, "sagaId"> {
     const copy = isVerbatim(this.definition.payload) ? plainCopy(this.payload) : undefined
     if (copy !== undefined) {
       this.payload = copy.json
-      return sha256(JSON.stringify(copy.json))
+      const print = fingerprintOf(copy.json)
+      if (typeof print === "string") return print
     }
     const { wanted } = this
     return wanted instanceof Wanted ? wanted.fingerprint : ""
@@ -159,29 +147,24 @@ export const wantedOf = (
   if (invalid !== undefined) return invalid
   const encoded = encoderOf(saga.payload)(payload)
   if (Exit.isFailure(encoded)) return new InvalidPayload({ saga: saga.name, problem: problemOf(encoded) })
-  const form = canonicalForm(encoded.value)
-  if (typeof form !== "function") return form
+  const fingerprint = fingerprintOf(encoded.value)
+  if (typeof fingerprint !== "string") return fingerprint
   const named = saga.resources(payload)
   const resources = named.length === 1 ? named : [...new Set(named)].sort()
   return new Wanted(
     saga.name,
-    // The parts are joined as JSON so that no two different lists of parts give the same text.
-    callersKey ?? sha256(JSON.stringify([saga.name, saga.version, resources, form()])),
+    callersKey ?? derivedKey(saga, resources, fingerprint),
     callersKey === undefined,
     resources,
     Context.get(context, SagaJournal).keeps,
     encoded.value ?? null,
-    form
+    fingerprint
   )
 }
 
-const readAhead = (wanted: Wanted) => {
-  try {
-    void wanted.fingerprint
-  } catch {
-    // Whoever needs it is told.
-  }
-}
+/** The parts are joined as JSON so that no two different lists of parts give the same text. */
+const derivedKey = ({ name, version }: SagaDefinition, resources: ReadonlyArray<string>, fingerprint: string): string =>
+  sha256(JSON.stringify([name, version, resources, fingerprint]))
 
 /** The text of a result or of a failure to be repeated; undefined if its schema cannot encode it. */
 export const endingText = (

@@ -1,0 +1,143 @@
+/**
+ * The fingerprint of a payload: two have the same exactly if they have the same canonical JSON. The text of that is not
+ * written for it, which with its numbers costs more than all the rest.
+ */
+import { canonicalForm, inKeyOrder, isPlain } from "./CanonicalJson.ts"
+import { sha256 } from "./Digest.ts"
+import type { IdempotencyError } from "./IdempotencyError.ts"
+
+/** In lower-case hex; or `InvalidKey` for what JSON cannot carry. */
+export const fingerprintOf = (encoded: unknown): string | IdempotencyError => {
+  const plain = plainFingerprint(encoded)
+  if (plain !== undefined) return plain
+  const form = canonicalForm(encoded)
+  if (typeof form !== "function") return form
+  const text = form()
+  return plainFingerprint(JSON.parse(text)) ?? sha256(text)
+}
+
+/** Undefined for what is not plain JSON. */
+const plainFingerprint = (value: unknown): string | undefined => {
+  const writer = idle ?? new Writer()
+  // A getter may want another one meanwhile.
+  idle = undefined
+  try {
+    return writer.digest(value)
+  } catch {
+    return undefined
+  } finally {
+    idle = writer
+  }
+}
+
+const NULL = 0
+const FALSE = 1
+const TRUE = 2
+const NUMBER = 3
+const TEXT = 4
+const LIST = 5
+const MEMBERS = 6
+const END = 7
+
+/** In bytes: what is kept for the next payload. */
+const KEPT = 2 ** 16
+/** Deeper than this it may be a cycle. */
+const DEEPEST = 64
+/** A longer text is written by the engine, for which it takes a call out of compiled code. */
+const SHORT = 64
+
+/**
+ * Writes values as bytes: what it is, then what it holds; texts with their length before them, lists and members with an
+ * end behind them. So no two values are the same bytes, but for the order of members.
+ */
+class Writer {
+  private bytes = Buffer.allocUnsafeSlow(KEPT)
+  private view = new DataView(this.bytes.buffer)
+  private at = 0
+
+  digest(value: unknown): string | undefined {
+    this.at = 0
+    const digest = this.write(value, 0) ? sha256(this.bytes.subarray(0, this.at)) : undefined
+    if (this.bytes.length > KEPT) this.resize(KEPT)
+    return digest
+  }
+
+  private resize(length: number): void {
+    const { bytes } = this
+    this.bytes = Buffer.allocUnsafeSlow(length)
+    this.view = new DataView(this.bytes.buffer)
+    bytes.copy(this.bytes, 0, 0, Math.min(this.at, length))
+  }
+  private reserve(length: number): void {
+    if (this.at + length > this.bytes.length) this.resize(2 * (this.at + length))
+  }
+
+  private write(value: unknown, depth: number): boolean {
+    switch (typeof value) {
+      case "string":
+        return this.text(value)
+      case "number":
+        return Number.isFinite(value) && this.number(value)
+      case "boolean":
+        return this.tag(value ? TRUE : FALSE)
+      case "object":
+        return value === null ? this.tag(NULL) : this.container(value, depth)
+      default:
+        return false
+    }
+  }
+
+  private tag(tag: number): true {
+    this.reserve(1)
+    this.bytes[this.at++] = tag
+    return true
+  }
+  private number(value: number): true {
+    this.reserve(9)
+    this.bytes[this.at] = NUMBER
+    // JSON has one zero.
+    this.view.setFloat64(this.at + 1, value === 0 ? 0 : value)
+    this.at += 9
+    return true
+  }
+  private text(text: string): boolean {
+    this.reserve(5 + 3 * text.length)
+    const { at, bytes } = this
+    let length = text.length > SHORT ? -1 : asciiInto(bytes, at + 5, text)
+    if (length < 0) {
+      if (!text.isWellFormed()) return false
+      length = bytes.write(text, at + 5)
+    }
+    bytes[at] = TEXT
+    this.view.setUint32(at + 1, length)
+    this.at = at + 5 + length
+    return true
+  }
+  private container(value: object, depth: number): boolean {
+    if (depth > DEEPEST || "toJSON" in value) return false
+    if (Array.isArray(value)) {
+      this.tag(LIST)
+      for (const item of value) if (!this.write(item, depth + 1)) return false
+      return this.tag(END)
+    }
+    if (!isPlain(value)) return false
+    this.tag(MEMBERS)
+    for (const name of inKeyOrder(Object.keys(value))) {
+      const member = value[name]
+      if (member !== undefined && !(this.text(name) && this.write(member, depth + 1))) return false
+    }
+    return this.tag(END)
+  }
+}
+
+/** How many were written; -1 if it is not ASCII. */
+const asciiInto = (bytes: Buffer, at: number, text: string): number => {
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i)
+    if (unit > 0x7f) return -1
+    bytes[at + i] = unit
+  }
+  return text.length
+}
+
+let idle: Writer | undefined
