@@ -25,10 +25,12 @@ import {
   StepTimeout
 } from "effect-saga"
 import fc from "fast-check"
-import { canonicalForm } from "../src/schema/CanonicalJson.ts"
+import { canonicalJson } from "../src/schema/CanonicalJson.ts"
 import { bucket, derivedUuid } from "../src/schema/Digest.ts"
+import { fingerprintOf } from "../src/schema/Fingerprint.ts"
 import { invalidKey } from "../src/schema/IdempotencyKey.ts"
-import { jsonText, quoted, quotedAll } from "../src/schema/Quoted.ts"
+import { plainCopy } from "../src/schema/PlainJson.ts"
+import { quoted, quotedAll } from "../src/schema/Quoted.ts"
 import { resourceNames } from "../src/schema/Resource.ts"
 import { scheduleOf, seedOf } from "../src/testing/Fault.ts"
 
@@ -77,11 +79,6 @@ describe("an error says what was wrong", () => {
   }
 })
 
-const canonicalJson = (value: unknown) => {
-  const form = canonicalForm(value)
-  return typeof form === "function" ? form() : form
-}
-
 describe("canonical JSON", () => {
   it("is the same whatever the order of members, and refuses what JSON cannot carry", () => {
     const one = canonicalJson({ b: [1, { d: null, c: "ü" }], a: 1 })
@@ -92,35 +89,12 @@ describe("canonical JSON", () => {
     cycle.self = cycle
     for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, "\ud800", cycle, 1n]) {
       assert.instanceOf(canonicalJson(bad), IdempotencyError, String(typeof bad))
+      assert.instanceOf(fingerprintOf(bad), IdempotencyError, String(typeof bad))
     }
   })
 })
 
-describe("JSON of what is mostly small", () => {
-  it("is what the engine makes of any value", () => {
-    const flat = fc.oneof(
-      fc.string(),
-      fc.double(),
-      fc.boolean(),
-      fc.constantFrom(null, undefined, -0, 1e21, new Date(0))
-    )
-    const value = fc.oneof(fc.anything({ withDate: true }), flat, fc.dictionary(fc.string(), flat))
-    const strange = [
-      { toJSON: () => "x" },
-      { a: { toJSON: () => 1 } },
-      Object.create({ a: 1 }),
-      new String("a"),
-      [1],
-      () => 1
-    ]
-    fc.assert(
-      fc.property(value, (one) => {
-        assert.strictEqual(jsonText(one), JSON.stringify(one) ?? "null")
-      }),
-      { examples: strange.map((one): [unknown] => [one]) }
-    )
-  })
-
+describe("JSON of texts that are mostly small", () => {
   it("is what the engine makes of texts", () => {
     fc.assert(
       fc.property(fc.array(fc.string({ unit: "binary", maxLength: 80 })), (texts) => {
@@ -132,7 +106,7 @@ describe("JSON of what is mostly small", () => {
   })
 })
 
-describe("the canonical form", () => {
+describe("a payload's fingerprint", () => {
   const text = fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("__proto__", "toJSON", "10", "9", "a", "\ud800"))
   const { value } = fc.letrec((tie) => ({
     value: fc.oneof(
@@ -145,46 +119,104 @@ describe("the canonical form", () => {
       fc.dictionary(text, tie("value"), { maxKeys: 12 })
     )
   }))
-
-  it("is that of the library, whatever the value", () => {
-    const ofLibrary = (one: unknown) => {
-      try {
-        return canonicalize(one) ?? "null"
-      } catch {
-        return "none"
-      }
+  const canonical = (one: unknown) => {
+    try {
+      return canonicalize(one) ?? "null"
+    } catch {
+      return "none"
     }
-    const ours = (one: unknown) => {
-      const form = canonicalJson(one)
-      return typeof form === "string" ? form : "none"
+  }
+  const print = (one: unknown) => {
+    const of = fingerprintOf(one)
+    return typeof of === "string" ? of : "none"
+  }
+
+  it("is that of another exactly if their canonical JSON is, whatever the values", () => {
+    const [byText, byPrint] = [new Map<string, string>(), new Map<string, string>()]
+    const belongs = (form: string, of: string) => {
+      assert.strictEqual(byText.get(form) ?? of, of)
+      assert.strictEqual(byPrint.get(of) ?? form, form)
+      byText.set(form, of)
+      byPrint.set(of, form)
     }
     fc.assert(
-      fc.property(value, (one) => assert.strictEqual(ours(one), ofLibrary(one))),
+      fc.property(value, (one) => {
+        const form = canonical(one)
+        belongs(form, print(one))
+        if (form !== "none") belongs(form, print(JSON.parse(form)))
+      }),
       { numRuns: 3000 }
     )
     const deep = (depth: number): unknown => (depth === 0 ? 1 : { b: [deep(depth - 1)], a: 0 })
-    assert.strictEqual(ours(deep(200)), ofLibrary(deep(200)))
-    assert.strictEqual(ours(Array(2)), "[null,null]")
+    const long = "é€😀\u0000".repeat(9)
+    const texts = ["", "1", "12", "2", "a".repeat(64), "a".repeat(65), long, long.repeat(999), "x".repeat(2 ** 17)]
+    const lists = texts.flatMap((one) => texts.map((other) => [one, other]))
+    const one = [
+      ...texts,
+      ...lists,
+      1,
+      12,
+      [1, 2],
+      [[1], 2],
+      [[1, 2]],
+      [],
+      [[]],
+      {},
+      [{}],
+      Array(2),
+      deep(40),
+      deep(200)
+    ]
+    for (const each of one) belongs(canonical(each), print(each))
+    assert.strictEqual(byText.size, byPrint.size)
   })
 
-  it("is of the value as it was, whatever becomes of it before the text is asked for", () => {
-    for (const items of [
-      [1, "two"],
-      [1, [2], { c: 3 }]
-    ] as ReadonlyArray<Array<unknown>>) {
-      const text = JSON.stringify({ a: 0, b: items })
-      const before = { b: items, a: 0 }
-      const form = canonicalForm(before)
-      items.push(1n)
-      before.a = 1
-      assert.strictEqual(typeof form === "function" && form(), text)
+  it("is of what a getter gives, though it wants one too, and tells of one that throws", () => {
+    const nested = {
+      get a() {
+        print({ c: "while the other is written" })
+        return 1
+      },
+      b: 2
+    }
+    assert.strictEqual(print(nested), print({ a: 1, b: 2 }))
+    const throwing = {
+      get a() {
+        throw new Error("no")
+      }
+    }
+    assert.instanceOf(fingerprintOf(throwing), IdempotencyError)
+    assert.strictEqual(print({ a: 1 }), print({ a: 1 }))
+  })
+
+  it("of what is more than one text is refused", () => {
+    assert.instanceOf(fingerprintOf(new Array(100).fill("x".repeat(2 ** 23))), IdempotencyError)
+  })
+
+  it("is that of a plain copy, which shares nothing with the value", () => {
+    fc.assert(
+      fc.property(value, (one) => {
+        const copy = plainCopy(one)
+        if (copy === undefined) return
+        const before = print(one)
+        assert.strictEqual(print(copy.json), before)
+        assert.isFalse(typeof one === "object" && one !== null && copy.json === one)
+        spoil(one)
+        assert.strictEqual(print(copy.json), before)
+      }),
+      { numRuns: 1000 }
+    )
+    for (const other of [undefined, { a: undefined }, [1n], new Date(0), new Map(), Number.NaN, { toJSON: () => 1 }]) {
+      assert.isUndefined(plainCopy(other))
     }
   })
 
-  it("of what is more than one text is refused at once", () => {
-    const large = new Array(100).fill("x".repeat(2 ** 23))
-    assert.instanceOf(canonicalForm(large), IdempotencyError)
-  })
+  const spoil = (one: unknown): void => {
+    if (typeof one !== "object" || one === null) return
+    for (const member of Object.values(one)) spoil(member)
+    if (Array.isArray(one)) one.push("spoilt")
+    else Object.assign(one, { spoilt: true })
+  }
 })
 
 describe("keys and names", () => {

@@ -2,18 +2,17 @@
  * The fingerprint of a payload: two have the same exactly if they have the same canonical JSON. The text of that is not
  * written for it, which with its numbers costs more than all the rest.
  */
-import { canonicalForm, inKeyOrder, isPlain } from "./CanonicalJson.ts"
+import { canonicalJson } from "./CanonicalJson.ts"
 import { sha256 } from "./Digest.ts"
 import type { IdempotencyError } from "./IdempotencyError.ts"
+import { DEEPEST, isPlain } from "./PlainJson.ts"
 
 /** In lower-case hex; or `InvalidKey` for what JSON cannot carry. */
 export const fingerprintOf = (encoded: unknown): string | IdempotencyError => {
   const plain = plainFingerprint(encoded)
   if (plain !== undefined) return plain
-  const form = canonicalForm(encoded)
-  if (typeof form !== "function") return form
-  const text = form()
-  return plainFingerprint(JSON.parse(text)) ?? sha256(text)
+  const text = canonicalJson(encoded)
+  return typeof text === "string" ? (plainFingerprint(JSON.parse(text)) ?? sha256(text)) : text
 }
 
 /** Undefined for what is not plain JSON. */
@@ -41,8 +40,8 @@ const END = 7
 
 /** In bytes: what is kept for the next payload. */
 const KEPT = 2 ** 16
-/** Deeper than this it may be a cycle. */
-const DEEPEST = 64
+/** Of one payload: JSON of so many characters, each escaped to six, is one text of the engine. */
+const MOST = 2 ** 26
 /** A longer text is written by the engine, for which it takes a call out of compiled code. */
 const SHORT = 64
 
@@ -69,7 +68,7 @@ class Writer {
     bytes.copy(this.bytes, 0, 0, Math.min(this.at, length))
   }
   private reserve(length: number): void {
-    if (this.at + length > this.bytes.length) this.resize(2 * (this.at + length))
+    if (this.at + length > this.bytes.length) this.resize(Math.max(this.at + length, 2 * this.bytes.length))
   }
 
   private write(value: unknown, depth: number): boolean {
@@ -101,6 +100,7 @@ class Writer {
     return true
   }
   private text(text: string): boolean {
+    if (this.at + text.length > MOST) return false
     this.reserve(5 + 3 * text.length)
     const { at, bytes } = this
     let length = text.length > SHORT ? -1 : asciiInto(bytes, at + 5, text)
@@ -128,6 +128,25 @@ class Writer {
     }
     return this.tag(END)
   }
+}
+
+/** So few are sorted at a fifth of what the engine's own sort costs. */
+const FEW = 8
+
+/** By UTF-16 units, as JCS asks. */
+const inKeyOrder = (keys: Array<string>): ReadonlyArray<string> => {
+  if (keys.length > FEW) return keys.sort()
+  for (let i = 1; i < keys.length; i++) {
+    const key = keys[i]
+    let at = i
+    for (; at > 0; at--) {
+      const before = keys[at - 1]
+      if (key === undefined || before === undefined || before < key) break
+      keys[at] = before
+    }
+    if (key !== undefined) keys[at] = key
+  }
+  return keys
 }
 
 /** How many were written; -1 if it is not ASCII. */

@@ -37,10 +37,7 @@ export interface IdempotencyRequest {
   readonly key: string
   /** Derived from the payload, not given by the caller: void once another saga wrote the resource. */
   readonly derived: boolean
-  /**
-   * SHA-256 of the payload's canonical form. A saga works it out when it is first read, so it is no property of its
-   * request's own: whoever copies one must read it, `{ ...request, fingerprint: request.fingerprint }`.
-   */
+  /** Of the payload: two have the same exactly if they have the same canonical JSON (RFC 8785). */
   readonly fingerprint: string
   readonly resources: ReadonlyArray<string>
   /** False: neither look up nor record (the toggle `idempotency`); admission and open marks stay. */

@@ -36,3 +36,38 @@ describe("a lease that is lost", () => {
       }).pipe(Effect.scoped)
   )
 })
+
+describe("leases that are held", () => {
+  const orders: ReadonlyArray<readonly [string, (n: number) => boolean]> = [
+    ["from the first on", (n) => n < 70],
+    ["from the last on", (n) => n >= 30],
+    ["between others", (n) => n % 3 !== 0],
+    ["one by one", () => true]
+  ]
+  for (const [order, isOver] of orders) {
+    it.effect(`are renewed, and those let go of ${order} are not`, () =>
+      Effect.gen(function* () {
+        const renewed = new Set<number>()
+        const keeper = yield* makeLeaseKeeper(Duration.seconds(30), ({ fence }) =>
+          Effect.sync(() => {
+            renewed.add(fence)
+            return true
+          })
+        )
+        const fences = Array.from({ length: 100 }, (_, n) => n)
+        const held = fences.map((fence) => keeper.hold({ resources: [`r${fence}`], token: `t${fence}`, fence }, 0))
+        const over = held.filter(({ fence }) => isOver(fence))
+        for (const lease of order === "from the last on" ? over.reverse() : over) {
+          keeper.letGo(lease)
+          keeper.letGo(lease)
+        }
+        yield* TestClock.adjust(Duration.seconds(15))
+        assert.deepStrictEqual(
+          [...renewed].sort((a, b) => a - b),
+          fences.filter((fence) => !isOver(fence))
+        )
+        for (const lease of over) assert.isUndefined(lease.loss)
+      })
+    )
+  }
+})

@@ -229,4 +229,39 @@ describe("lines", () => {
     assert.isTrue(lines.isEmpty())
     assert.deepStrictEqual([...lines.all("long")], [])
   })
+
+  it("know who stands under a name, however many names come and go, few or many at once", () => {
+    const lines = makeLines<{ readonly n: number }>()
+    const model = new Map<string, Array<{ readonly n: number }>>()
+    const check = () => {
+      assert.sameMembers([...lines.names()], [...model.keys()])
+      assert.strictEqual(lines.isEmpty(), model.size === 0)
+      for (const name of names) {
+        assert.strictEqual(lines.first(name), model.get(name)?.[0])
+        assert.deepStrictEqual([...lines.all(name)], model.get(name) ?? [])
+      }
+    }
+    const names = ["a", "b", "c", "d", "e"]
+    const values = names.map((_, n) => ({ n }))
+    let seed = 1
+    const draw = (below: number) => {
+      seed = (seed * 48271) % 2147483647
+      return seed % below
+    }
+    for (let n = 0; n < 3000; n++) {
+      const [name, value] = [names[draw(n % 700 < 350 ? 2 : 5)], values[draw(5)]]
+      if (name === undefined || value === undefined) return assert.fail("there are five")
+      const line = model.get(name) ?? []
+      if (draw(2) === 0) {
+        if (!line.includes(value)) model.set(name, [...line, value])
+        assert.strictEqual(lines.add(name, value), model.get(name)?.[0] === value)
+      } else {
+        const left = line.filter((one) => one !== value)
+        assert.strictEqual(lines.remove(name, value), line.includes(value) ? left.length : undefined)
+        if (left.length === 0) model.delete(name)
+        else model.set(name, left)
+      }
+      check()
+    }
+  })
 })

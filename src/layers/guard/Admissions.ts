@@ -14,12 +14,8 @@ export const wanted = (request: IdempotencyRequest): string =>
 /** Of a caller's key, by its name in a store. */
 export const wantedBy = (name: string): string => `idempotency-key:${name}`
 
-/** The same with nothing looked up or recorded. A saga's fingerprint is no property of its own: a copy must read it. */
-export const blind = (request: IdempotencyRequest): IdempotencyRequest => ({
-  ...request,
-  fingerprint: request.fingerprint,
-  replay: false
-})
+/** The same with nothing looked up or recorded. */
+export const blind = (request: IdempotencyRequest): IdempotencyRequest => ({ ...request, replay: false })
 
 /** A caller's key too, so that two payloads under one key never run at once; in the order in which they are taken. */
 export const locked = (request: IdempotencyRequest, what = wanted(request)): ReadonlyArray<string> => {

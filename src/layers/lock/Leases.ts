@@ -49,8 +49,11 @@ export const leaseOf = (
     if (held.loss === undefined) held.listeners.push(listener)
     else listener(held.loss)
     return () => {
-      const at = held.listeners.indexOf(listener)
-      if (at >= 0) held.listeners.splice(at, 1)
+      const { listeners } = held
+      const at = listeners.lastIndexOf(listener)
+      // Mostly it is the only one.
+      if (at === listeners.length - 1) listeners.pop()
+      else if (at >= 0) listeners.splice(at, 1)
     }
   }
   return {
@@ -80,15 +83,26 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
   const millis = Duration.toMillis(duration)
   const third = millis / 3
   const tick = millis / 30
-  const leases = new Set<HeldLease>()
+  /** A list, since mostly the last is the first to be let go; of those that are over, less than half of it stay. */
+  let leases: Array<HeldLease> = []
+  let over = 0
   // A process that holds nothing has nothing to wake up for, once it has woken up.
   const holding = Latch.makeUnsafe(false)
   const clock = yield* Clock.Clock
   const deadline = (asked: number) => asked + millis - drift(millis)
 
+  const isHeld = ({ deadline }: HeldLease) => deadline > 0
   const forget = (lease: HeldLease) => {
-    leases.delete(lease)
+    if (!isHeld(lease)) return
     lease.deadline = 0
+    over++
+    for (let last = leases.at(-1); last !== undefined && !isHeld(last); last = leases.at(-1)) {
+      leases.pop()
+      over--
+    }
+    if (2 * over <= leases.length) return
+    leases = leases.filter(isHeld)
+    over = 0
   }
   const lose = (lease: HeldLease) => {
     forget(lease)
@@ -102,7 +116,7 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
     const kept = yield* Effect.result(renew(lease))
     lease.renewing = false
     // Released or lost meanwhile: the answer speaks of what is over.
-    if (!leases.has(lease)) return
+    if (!isHeld(lease)) return
     if (kept._tag === "Failure") {
       yield* Effect.logWarning("a lease could not be renewed; it is tried again until it ends", kept.failure)
     } else if (kept.success) {
@@ -115,6 +129,7 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
     const now = clock.currentTimeMillisUnsafe()
     let next = now + third
     for (const lease of leases) {
+      if (!isHeld(lease)) continue
       const due = lease.renewing ? now : Math.min(lease.renewedAt + third, lease.deadline) - tick
       if (due < next) next = due
     }
@@ -123,6 +138,7 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
   const sweep = Effect.gen(function* () {
     const now = clock.currentTimeMillisUnsafe()
     for (const lease of leases) {
+      if (!isHeld(lease)) continue
       // The loss is noticed before the deadline rather than up to a tick after it.
       if (now + tick >= lease.deadline) lose(lease)
       else if (!lease.renewing && now - lease.renewedAt >= third - tick) {
@@ -132,7 +148,7 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
     }
   })
   const someHeld = Effect.suspend(() => {
-    if (leases.size > 0) return Effect.void
+    if (leases.length > 0) return Effect.void
     holding.closeUnsafe()
     return holding.await
   })
@@ -156,7 +172,7 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
       renewedAt: asked,
       renewing: false
     }
-    leases.add(held)
+    leases.push(held)
     holding.openUnsafe()
     return held
   }

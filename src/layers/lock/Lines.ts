@@ -34,11 +34,44 @@ class Line<V extends object> {
   }
 }
 
+/** So many names cost less to look through than a table, which has to hash each: those of a saga alone. */
+const FEW = 2
+
 /** The name of nobody, without a value: the engine makes a table that gets empty anew each time. */
 const NOBODY = Symbol("nobody")
 
+/** What stands under a name; kept in a table only where there are many names. */
+const makeNames = <L>() => {
+  const few: Array<{ readonly name: unknown; line: L }> = []
+  const many = new Map<unknown, L | undefined>([[NOBODY, undefined]])
+  const among = (name: unknown) => {
+    for (const one of few) if (one.name === name) return one
+    return undefined
+  }
+  return {
+    get: (name: unknown): L | undefined => among(name)?.line ?? (many.size > 1 ? many.get(name) : undefined),
+    set: (name: unknown, line: L): void => {
+      const one = among(name)
+      if (one !== undefined) one.line = line
+      else if (few.length < FEW && !(many.size > 1 && many.has(name))) few.push({ name, line })
+      else many.set(name, line)
+    },
+    delete: (name: unknown): void => {
+      const one = among(name)
+      if (one === undefined) {
+        many.delete(name)
+        return
+      }
+      const last = few.pop()
+      if (last !== undefined && last !== one) few[few.indexOf(one)] = last
+    },
+    isEmpty: () => few.length === 0 && many.size === 1,
+    all: () => [...few.map(({ name }) => name), ...[...many.keys()].slice(1)]
+  }
+}
+
 export const makeLines = <V extends object>(): Lines<V> => {
-  const lines = new Map<unknown, V | Line<V> | undefined>([[NOBODY, undefined]])
+  const lines = makeNames<V | Line<V>>()
   return {
     add: (name, value) => {
       const line = lines.get(name)
@@ -66,7 +99,7 @@ export const makeLines = <V extends object>(): Lines<V> => {
       const line = lines.get(name)
       return line === undefined ? [] : line instanceof Line ? line.values : [line]
     },
-    isEmpty: () => lines.size === 1,
-    names: () => [...lines.keys()].slice(1)
+    isEmpty: lines.isEmpty,
+    names: lines.all
   }
 }

@@ -2,13 +2,12 @@
  * The run of an admitted saga and its end. Its journal is opened before its first call; what stands in the way of that is
  * settled first.
  */
-import { Cause, Context, Effect, Exit, type Scope } from "effect"
+import { Cause, type Context, Effect, Exit, type Scope } from "effect"
 import type { Journal, JournalRecord, NewJournal } from "../../schema/Journal.ts"
 import type { JournalError } from "../../schema/JournalError.ts"
 import { LockError, ResourceUnsettled } from "../../schema/LockError.ts"
-import { DistributedLock } from "../../services/DistributedLock.ts"
 import type { Restore } from "../../services/SagaGuard.ts"
-import { SagaJournal } from "../../services/SagaJournal.ts"
+import type { SagaJournal } from "../../services/SagaJournal.ts"
 import { runBody } from "./Body.ts"
 import { makeBooks, type Unopened } from "./Books.ts"
 import { type Admitted, commitSuccess, endFailure, type Receipt } from "./Ending.ts"
@@ -20,6 +19,7 @@ import { type Request, readRecord, type SagaDefinition } from "./Request.ts"
 import { outermost, rootIn } from "./Root.ts"
 import type { Services } from "./Services.ts"
 import { settle } from "./Settle.ts"
+import type { Surroundings } from "./Surroundings.ts"
 
 /** Who asks to be admitted. */
 export interface Entering<A> {
@@ -28,6 +28,8 @@ export interface Entering<A> {
   readonly request: Request
   /** What the saga's steps see. */
   readonly context: Context.Context<Services>
+  /** Of whoever asks. */
+  readonly surroundings: Surroundings
   /** Closed when the execution has ended. */
   readonly scope: () => Scope.Scope
   readonly restore: Restore
@@ -39,15 +41,15 @@ interface Entry<A> extends Entering<A>, Admitted {}
 
 /** Must be called uninterruptible; only the run itself is restored. */
 export const runAdmitted = <A>(entry: Entry<A>): Effect.Effect<A, unknown, Services> => {
-  const { admission, context, payload, request, restore, saga, scope } = entry
-  const journal = Context.get(context, SagaJournal)
+  const { admission, context, payload, request, restore, saga, scope, surroundings } = entry
+  const { journal } = surroundings
   const { lease } = admission
   const opening: Unopened["open"] = (records) => open(entry, journal, records, root)
-  const root: Root = rootIn(context, saga, {
+  const root: Root = rootIn(surroundings, saga, {
     sagaId: request.sagaId,
     resources: request.resources,
     fence: lease.fence,
-    freshFence: fenceSource(Context.get(context, DistributedLock), lease, request.resources, scope),
+    freshFence: fenceSource(surroundings.lock, lease, request.resources, scope),
     books: makeBooks(journal, request, lease.fence, journal.keeps ? { open: opening } : undefined),
     replay: undefined
   })

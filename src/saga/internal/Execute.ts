@@ -1,15 +1,14 @@
 /** One execution, from the request to its receipt: the recorded result of an earlier one, or an admission and a run. */
 import { Context, Effect, Fiber, References, Scope } from "effect"
 import { IdempotencyError, RecordUnreadable } from "../../schema/IdempotencyError.ts"
-import { Ids } from "../../services/Ids.ts"
-import { type Admit, closed, type Entered, SagaGuard } from "../../services/SagaGuard.ts"
-import { isTraced } from "../../services/Traced.ts"
+import { type Admit, closed, type Entered } from "../../services/SagaGuard.ts"
 import { type Entering, runAdmitted } from "./Admitted.ts"
 import type { Receipt } from "./Ending.ts"
 import { made } from "./Made.ts"
 import { Keyed, type Request, readRecord, type SagaDefinition, Wanted, wantedOf } from "./Request.ts"
 import type { Services } from "./Services.ts"
 import { spanned } from "./Spans.ts"
+import { type Surroundings, surroundingsOf } from "./Surroundings.ts"
 
 /** `as`: what of its receipt is asked for. */
 export const execute = <A>(
@@ -19,20 +18,21 @@ export const execute = <A>(
   as: (receipt: Receipt<unknown>) => A
 ): Effect.Effect<A, unknown, Services> =>
   Effect.contextWith((outer: Context.Context<Services>) => {
+    const surroundings = surroundingsOf(outer)
+    const { guard, ids, isTraced, journal } = surroundings
     const anew = (wanted: Wanted) => {
-      const by = (sagaId: string) => requested(saga, payload, wanted.by(sagaId), outer, as)
-      const { draw, next } = Context.get(outer, Ids)
+      const by = (sagaId: string) => requested({ saga, payload, request: wanted.by(sagaId), surroundings, as }, outer)
+      const { draw, next } = ids
       return draw === undefined ? Effect.flatMap(next, by) : by(draw())
     }
-    const isSeen = isTraced(outer)
     const traced = (whole: Effect.Effect<A, unknown, Services>, { resources }: Wanted | Keyed) =>
       spanned(whole, outer, `saga ${saga.name}`, () => ({ saga: saga.name, resource: resources.join(",") }))
-    const keyed = callersKey === undefined ? undefined : new Keyed(saga, payload, callersKey, outer)
-    const recalled = keyed && Context.get(outer, SagaGuard).recall?.(keyed, outer, () => void keyed.fingerprint)
+    const keyed = callersKey === undefined ? undefined : new Keyed(saga, payload, callersKey, journal)
+    const recalled = keyed && guard.recall?.(keyed, outer, () => void keyed.fingerprint)
     if (keyed === undefined || recalled === undefined) {
-      const wanted = keyed?.wanted ?? wantedOf(saga, payload, undefined, outer)
+      const wanted = keyed?.wanted ?? wantedOf(saga, payload, undefined, journal)
       if (!(wanted instanceof Wanted)) return Effect.fail(wanted)
-      return isSeen ? traced(anew(wanted), wanted) : anew(wanted)
+      return isTraced ? traced(anew(wanted), wanted) : anew(wanted)
     }
     const replaying = Effect.matchEffect(recalled, {
       onFailure: (error) => {
@@ -48,26 +48,24 @@ export const execute = <A>(
         return wanted instanceof Wanted ? anew(wanted) : Effect.fail(wanted)
       }
     })
-    return isSeen ? traced(replaying, keyed) : replaying
+    return isTraced ? traced(replaying, keyed) : replaying
   })
 
 /** Many may wait in here at once: what is not needed before the admission is made after it. */
 const requested = <A>(
-  saga: SagaDefinition,
-  payload: unknown,
-  request: Request,
-  outer: Context.Context<Services>,
-  as: (receipt: Receipt<unknown>) => A
+  asked: Omit<Asking<A>, "context">,
+  outer: Context.Context<Services>
 ): Effect.Effect<A, unknown, Services> => {
+  const { as, payload, request, saga, surroundings } = asked
   const about = aboutOf(request)
   const within = (current: Context.Context<Services>): Effect.Effect<A, unknown, Services> => {
-    const context = annotated(current, about)
-    const asking = { saga, payload, request, context, as }
-    const { admit } = Context.get(context, SagaGuard)
+    const context = annotated(current, surroundings.annotations, about)
+    const asking = { saga, payload, request, context, surroundings, as }
+    const { admit } = surroundings.guard
     return admit === undefined ? enterScoped(asking) : enter(asking, admit)
   }
   // The context has the saga's span by then, which was made before the id was drawn.
-  return isTraced(outer)
+  return surroundings.isTraced
     ? Effect.andThen(Effect.annotateCurrentSpan("sagaId", request.sagaId), Effect.contextWith(within))
     : within(outer)
 }
@@ -83,8 +81,11 @@ const aboutOf = ({ resources, saga, sagaId }: Request): About => {
   return { saga, sagaId, resource: first === undefined || resources.length > 1 ? resources.join(",") : first }
 }
 
-const annotated = (outer: Context.Context<Services>, about: About): Context.Context<Services> => {
-  const before = Context.get(outer, References.CurrentLogAnnotations)
+const annotated = (
+  outer: Context.Context<Services>,
+  before: Surroundings["annotations"],
+  about: About
+): Context.Context<Services> => {
   const annotations = Object.keys(before).length === 0 ? about : { ...before, ...about }
   return Context.add(outer, References.CurrentLogAnnotations, annotations)
 }
@@ -141,7 +142,7 @@ const enterScoped = <A>(asking: Asking<A>): Effect.Effect<A, unknown, Services> 
 }
 
 const inScope = <A>(asking: Asking<A>, scope: () => Scope.Scope): Effect.Effect<A, unknown, Services | Scope.Scope> =>
-  Effect.flatMap(Context.get(asking.context, SagaGuard).enter(asking.request), (admission) =>
+  Effect.flatMap(asking.surroundings.guard.enter(asking.request), (admission) =>
     admission._tag === "Replayed"
       ? replayed(asking, admission.result, (request) => inScope({ ...asking, request }, scope))
       : Effect.uninterruptibleMask((restore) =>

@@ -1,15 +1,14 @@
 /** What identifies one request: its key, its fingerprint, its resources; and the text of its recorded result. */
-import { Context, type Duration, Exit } from "effect"
-import { plainCopy } from "../../schema/CanonicalJson.ts"
+import { type Duration, Exit } from "effect"
 import { sha256 } from "../../schema/Digest.ts"
 import { fingerprintOf } from "../../schema/Fingerprint.ts"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
-import { jsonText, quoted } from "../../schema/Quoted.ts"
+import { plainCopy } from "../../schema/PlainJson.ts"
 import { InvalidPayload } from "../../schema/SagaError.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import { whole } from "../../services/Ids.ts"
-import { SagaJournal } from "../../services/SagaJournal.ts"
+import type { SagaJournal } from "../../services/SagaJournal.ts"
 import { decoderOf, encoderOf, isVerbatim, type JsonCodec, problemOf } from "./Codec.ts"
 import type { Definition, Erased } from "./Definition.ts"
 
@@ -91,25 +90,25 @@ export class Keyed implements Omit<IdempotencyRequest, "sagaId"> {
   declare readonly key: string
   declare readonly derived: false
   declare private readonly definition: SagaDefinition
-  declare private readonly context: Context.Context<never>
+  declare private readonly journal: SagaJournal
   /** Once the fingerprint is known, it is of this, whatever becomes of what was given. */
   declare private payload: unknown
   declare private known: Wanted | Refusal | undefined
   declare private print: string | undefined
 
-  constructor(saga: SagaDefinition, payload: unknown, key: string, context: Context.Context<never>) {
+  constructor(saga: SagaDefinition, payload: unknown, key: string, journal: SagaJournal) {
     this.saga = saga.name
     this.key = whole(key)
     this.derived = false
     this.definition = saga
-    this.context = context
+    this.journal = journal
     this.payload = payload
     this.known = undefined
     this.print = undefined
   }
 
   get wanted(): Wanted | Refusal {
-    this.known ??= wantedOf(this.definition, this.payload, this.key, this.context)
+    this.known ??= wantedOf(this.definition, this.payload, this.key, this.journal)
     return this.known
   }
 
@@ -141,7 +140,7 @@ export const wantedOf = (
   saga: SagaDefinition,
   payload: unknown,
   callersKey: string | undefined,
-  context: Context.Context<never>
+  journal: SagaJournal
 ): Wanted | Refusal => {
   const invalid = callersKey === undefined ? undefined : invalidKey(callersKey)
   if (invalid !== undefined) return invalid
@@ -156,7 +155,7 @@ export const wantedOf = (
     callersKey ?? derivedKey(saga, resources, fingerprint),
     callersKey === undefined,
     resources,
-    Context.get(context, SagaJournal).keeps,
+    journal.keeps,
     encoded.value ?? null,
     fingerprint
   )
@@ -171,12 +170,13 @@ export const endingText = (
   saga: SagaDefinition,
   sagaId: string,
   kind: "ok" | "err",
-  value: unknown
+  result: unknown
 ): string | undefined => {
-  const encoded = encoderOf(kind === "ok" ? saga.success : saga.error)(value)
+  const encoded = encoderOf(kind === "ok" ? saga.success : saga.error)(result)
   if (Exit.isFailure(encoded)) return undefined
   try {
-    return `{"id":${quoted(sagaId)},"${kind}":${jsonText(encoded.value ?? null)}}`
+    const value = encoded.value ?? null
+    return JSON.stringify(kind === "ok" ? { id: sagaId, ok: value } : { id: sagaId, err: value })
   } catch {
     return undefined
   }
