@@ -114,7 +114,8 @@ describe("a payload's fingerprint", () => {
       text,
       fc.double(),
       fc.integer(),
-      fc.constantFrom(null, true, false, undefined, -0, new Date(0), new Map()),
+      fc.constantFrom(null, true, false, undefined, -0, new Date(0), new Map(), new String("a"), () => 1, Symbol("a")),
+      fc.constantFrom(Object.create({ a: 1 }), Object.create(null), { toJSON: () => "x" }, { toJSON: () => undefined }),
       fc.array(tie("value"), { maxLength: 4 }),
       fc.dictionary(text, tie("value"), { maxKeys: 12 })
     )
@@ -189,8 +190,29 @@ describe("a payload's fingerprint", () => {
     assert.strictEqual(print({ a: 1 }), print({ a: 1 }))
   })
 
-  it("of what is more than one text is refused", () => {
-    assert.instanceOf(fingerprintOf(new Array(100).fill("x".repeat(2 ** 23))), IdempotencyError)
+  it("of what is too large is refused, be it texts, or one thing many times over", () => {
+    assert.match(String(fingerprintOf(new Array(100).fill("x".repeat(2 ** 23)))), /larger than 64 MiB; store it/)
+    let many: unknown = [0]
+    for (let i = 0; i < 28; i++) many = [many, many]
+    assert.match(String(fingerprintOf(many)), /larger than 64 MiB; store it/)
+    assert.isUndefined(plainCopy(many))
+  })
+
+  it("stays what it is in all builds, since stores keep it", () => {
+    assert.strictEqual(
+      print({ text: "é", list: [1, -0.5, null], is: true, no: false, empty: {} }),
+      "9216b5818c139e12479069120398de8ac4a099337a08d8964b616b0d24569022"
+    )
+  })
+
+  it("is of the items that a list has, whatever its iterator gives", () => {
+    const list = Object.assign([1, 2], {
+      *[Symbol.iterator]() {
+        yield 5
+      }
+    })
+    assert.strictEqual(print(list), print([1, 2]))
+    assert.deepStrictEqual(plainCopy(list), { json: [1, 2] })
   })
 
   it("is that of a plain copy, which shares nothing with the value", () => {

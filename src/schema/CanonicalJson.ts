@@ -10,7 +10,11 @@ export const canonicalJson = (encoded: unknown): string | IdempotencyError => {
   try {
     return canonicalize(encoded) ?? "null"
   } catch (cause) {
-    const problem = `the payload has no canonical JSON form: ${cause instanceof Error ? cause.message : String(cause)}`
-    return new IdempotencyError({ reason: new InvalidKey({ problem }) })
+    return invalidPayload(cause)
   }
+}
+
+export const invalidPayload = (cause: unknown): IdempotencyError => {
+  const problem = `the payload has no canonical JSON form: ${cause instanceof Error ? cause.message : String(cause)}`
+  return new IdempotencyError({ reason: new InvalidKey({ problem }) })
 }

@@ -2,28 +2,42 @@
  * The fingerprint of a payload: two have the same exactly if they have the same canonical JSON. The text of that is not
  * written for it, which with its numbers costs more than all the rest.
  */
-import { canonicalJson } from "./CanonicalJson.ts"
+import { canonicalJson, invalidPayload } from "./CanonicalJson.ts"
 import { sha256 } from "./Digest.ts"
 import type { IdempotencyError } from "./IdempotencyError.ts"
 import { DEEPEST, isPlain } from "./PlainJson.ts"
 
-/** In lower-case hex; or `InvalidKey` for what JSON cannot carry. */
+/** In lower-case hex; or `InvalidKey` for what JSON cannot carry, and for more than 64 MiB. */
 export const fingerprintOf = (encoded: unknown): string | IdempotencyError => {
-  const plain = plainFingerprint(encoded)
-  if (plain !== undefined) return plain
+  try {
+    const plain = written(encoded)
+    if (plain !== undefined) return plain
+  } catch (cause) {
+    // What else may be wrong with it the library says.
+    if (cause instanceof TooLarge) return invalidPayload(cause)
+  }
   const text = canonicalJson(encoded)
-  return typeof text === "string" ? (plainFingerprint(JSON.parse(text)) ?? sha256(text)) : text
+  if (typeof text !== "string") return text
+  try {
+    return written(JSON.parse(text)) ?? sha256(text)
+  } catch (cause) {
+    return invalidPayload(cause)
+  }
 }
 
+class TooLarge extends Error {
+  override readonly message = "it is larger than 64 MiB; store it elsewhere, and give the saga where it is"
+}
+
+let idle: Writer | undefined
+
 /** Undefined for what is not plain JSON. */
-const plainFingerprint = (value: unknown): string | undefined => {
+const written = (value: unknown): string | undefined => {
   const writer = idle ?? new Writer()
   // A getter may want another one meanwhile.
   idle = undefined
   try {
     return writer.digest(value)
-  } catch {
-    return undefined
   } finally {
     idle = writer
   }
@@ -40,14 +54,15 @@ const END = 7
 
 /** In bytes: what is kept for the next payload. */
 const KEPT = 2 ** 16
-/** Of one payload: JSON of so many characters, each escaped to six, is one text of the engine. */
+/** In bytes, of one payload: no byte stands for more than six characters of JSON, of which so many make one text still. */
 const MOST = 2 ** 26
 /** A longer text is written by the engine, for which it takes a call out of compiled code. */
 const SHORT = 64
 
 /**
  * Writes values as bytes: what it is, then what it holds; texts with their length before them, lists and members with an
- * end behind them. So no two values are the same bytes, but for the order of members.
+ * end behind them. So no two values are the same bytes, but for the order of members. Stores keep their digest: what is written
+ * here stays as it is.
  */
 class Writer {
   private bytes = Buffer.allocUnsafeSlow(KEPT)
@@ -55,10 +70,12 @@ class Writer {
   private at = 0
 
   digest(value: unknown): string | undefined {
-    this.at = 0
-    const digest = this.write(value, 0) ? sha256(this.bytes.subarray(0, this.at)) : undefined
-    if (this.bytes.length > KEPT) this.resize(KEPT)
-    return digest
+    try {
+      return this.write(value, 0) ? sha256(this.bytes.subarray(0, this.at)) : undefined
+    } finally {
+      this.at = 0
+      if (this.bytes.length > KEPT) this.resize(KEPT)
+    }
   }
 
   private resize(length: number): void {
@@ -72,6 +89,7 @@ class Writer {
   }
 
   private write(value: unknown, depth: number): boolean {
+    if (this.at > MOST) throw new TooLarge()
     switch (typeof value) {
       case "string":
         return this.text(value)
@@ -100,7 +118,7 @@ class Writer {
     return true
   }
   private text(text: string): boolean {
-    if (this.at + text.length > MOST) return false
+    if (this.at + text.length > MOST) throw new TooLarge()
     this.reserve(5 + 3 * text.length)
     const { at, bytes } = this
     let length = text.length > SHORT ? -1 : asciiInto(bytes, at + 5, text)
@@ -117,7 +135,8 @@ class Writer {
     if (depth > DEEPEST || "toJSON" in value) return false
     if (Array.isArray(value)) {
       this.tag(LIST)
-      for (const item of value) if (!this.write(item, depth + 1)) return false
+      // By its indexes, as JSON has it, whatever its iterator gives.
+      for (let i = 0; i < value.length; i++) if (!this.write(value[i], depth + 1)) return false
       return this.tag(END)
     }
     if (!isPlain(value)) return false
@@ -158,5 +177,3 @@ const asciiInto = (bytes: Buffer, at: number, text: string): number => {
   }
   return text.length
 }
-
-let idle: Writer | undefined

@@ -11,13 +11,21 @@ export const isPlain = (value: object): value is Readonly<Record<string, unknown
 
 /** A copy that shares nothing with it; undefined for any other value, such as one with an undefined member. */
 export const plainCopy = (value: unknown): { readonly json: unknown } | undefined => {
-  const json = copied(value, 0)
+  const json = copied(value, { values: 0, depth: 0 })
   return json === other ? undefined : { json }
 }
 
 const other = Symbol("other")
+/** Of one copy: what holds one thing many times over may be more than there is room for. */
+const MOST = 2 ** 20
 
-const copied = (value: unknown, depth: number): unknown => {
+interface Copying {
+  values: number
+  depth: number
+}
+
+const copied = (value: unknown, copying: Copying): unknown => {
+  if (++copying.values > MOST) return other
   switch (typeof value) {
     case "string":
     case "boolean":
@@ -25,32 +33,38 @@ const copied = (value: unknown, depth: number): unknown => {
     case "number":
       return Number.isFinite(value) ? value : other
     case "object":
-      return value === null ? null : copiedContainer(value, depth)
+      return value === null ? null : copiedContainer(value, copying)
     default:
       return other
   }
 }
 
-const copiedContainer = (value: object, depth: number): unknown => {
-  if (depth > DEEPEST || "toJSON" in value) return other
-  if (Array.isArray(value)) return copiedItems(value, depth + 1)
-  return isPlain(value) ? copiedMembers(value, depth + 1) : other
+const copiedContainer = (value: object, copying: Copying): unknown => {
+  if (copying.depth > DEEPEST || "toJSON" in value) return other
+  copying.depth++
+  const copy = Array.isArray(value)
+    ? copiedItems(value, copying)
+    : isPlain(value)
+      ? copiedMembers(value, copying)
+      : other
+  copying.depth--
+  return copy
 }
 
-const copiedItems = (items: ReadonlyArray<unknown>, depth: number): unknown => {
-  const copy = [...items]
-  for (let i = 0; i < copy.length; i++) {
-    const item = copied(copy[i], depth)
+const copiedItems = (items: ReadonlyArray<unknown>, copying: Copying): unknown => {
+  const copy: Array<unknown> = []
+  for (let i = 0; i < items.length; i++) {
+    const item = copied(items[i], copying)
     if (item === other) return other
-    copy[i] = item
+    copy.push(item)
   }
   return copy
 }
 
-const copiedMembers = (members: Readonly<Record<string, unknown>>, depth: number): unknown => {
+const copiedMembers = (members: Readonly<Record<string, unknown>>, copying: Copying): unknown => {
   const copy: Record<string, unknown> = {}
   for (const name of Object.keys(members)) {
-    const member = copied(members[name], depth)
+    const member = copied(members[name], copying)
     // A member of that name would become the copy's prototype.
     if (member === other || name === "__proto__") return other
     copy[name] = member

@@ -99,6 +99,7 @@ export class SagaGuard extends Context.Service<
      * nothing is admitted; in the context of whoever asks. Undefined: `enter` tells. `meanwhile` is called in the turn in
      * which the store is asked, for what can be worked out until it answers: the fingerprint is not read before. It is that
      * of the payload as it was given, where that is likely the encoded one too: whoever asks makes sure of a `KeyReused`.
+     * Like the resources it is worked out when it is read and no property of `wanted`'s own: whoever copies that reads both.
      */
     readonly recall?: (
       wanted: Omit<IdempotencyRequest, "sagaId">,

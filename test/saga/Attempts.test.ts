@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Fiber, Layer, Schema } from "effect"
+import { Clock, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { DeadLetterQueue, Saga, SagaMemory, SagaSettings, type Toggles } from "effect-saga"
 import { a, b, behave, Doc, Refused, World, write } from "./World.ts"
@@ -150,6 +150,21 @@ describe("idempotency", () => {
       const second = yield* Effect.flip(remembering.execute(doc))
       assert.deepStrictEqual(second, first)
       assert.deepStrictEqual((yield* World).log, ["a"])
+    }).pipe(Effect.provide(layers()))
+  )
+
+  it.effect("replays a failure that has no JSON as a failure", () =>
+    Effect.gen(function* () {
+      const failing = Saga.make("Failing", {
+        payload: Doc,
+        error: Schema.Any,
+        resource: (d) => d.id,
+        steps: [],
+        recordFailure: () => true,
+        run: () => Effect.fail(() => "no JSON")
+      })
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(failing.execute(doc))))
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(failing.execute(doc))))
     }).pipe(Effect.provide(layers()))
   )
 

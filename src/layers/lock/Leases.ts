@@ -83,7 +83,7 @@ export const makeLeaseKeeper = Effect.fnUntraced(function* (
   const millis = Duration.toMillis(duration)
   const third = millis / 3
   const tick = millis / 30
-  /** A list, since mostly the last is the first to be let go; of those that are over, less than half of it stay. */
+  /** A list, since mostly the last is the first to be let go; of those that are over at most as many stay as are held. */
   let leases: Array<HeldLease> = []
   let over = 0
   // A process that holds nothing has nothing to wake up for, once it has woken up.

@@ -106,7 +106,7 @@ const enter = <A>(asking: Asking<A>, admit: Admit): Effect.Effect<A, unknown, Se
       admission = answer
       return answer._tag === "Replayed"
         ? replayed(asking, answer.result, (request) => restore(enter({ ...asking, request }, admit)))
-        : admitted({ ...asking, scope, restore, admission: answer })
+        : runAdmitted({ ...asking, scope, restore, admission: answer })
     })
     const leave = inContext(asking.context)
     return Effect.onExitPrimitive(whole, (exit) => {
@@ -146,13 +146,9 @@ const inScope = <A>(asking: Asking<A>, scope: () => Scope.Scope): Effect.Effect<
     admission._tag === "Replayed"
       ? replayed(asking, admission.result, (request) => inScope({ ...asking, request }, scope))
       : Effect.uninterruptibleMask((restore) =>
-          Effect.updateContext(admitted({ ...asking, scope, restore, admission }), () => asking.context)
+          Effect.updateContext(runAdmitted({ ...asking, scope, restore, admission }), () => asking.context)
         )
   )
-
-const admitted = <A>(entry: Parameters<typeof runAdmitted<A>>[0]): Effect.Effect<A, unknown, Services> => {
-  return runAdmitted(entry)
-}
 
 const replayed = <A, R>(
   { as, request, saga }: Asking<A>,

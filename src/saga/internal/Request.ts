@@ -5,6 +5,7 @@ import { fingerprintOf } from "../../schema/Fingerprint.ts"
 import type { IdempotencyError } from "../../schema/IdempotencyError.ts"
 import { invalidKey } from "../../schema/IdempotencyKey.ts"
 import { plainCopy } from "../../schema/PlainJson.ts"
+import { quoted } from "../../schema/Quoted.ts"
 import { InvalidPayload } from "../../schema/SagaError.ts"
 import type { IdempotencyRequest } from "../../services/Idempotency.ts"
 import { whole } from "../../services/Ids.ts"
@@ -175,8 +176,7 @@ export const endingText = (
   const encoded = encoderOf(kind === "ok" ? saga.success : saga.error)(result)
   if (Exit.isFailure(encoded)) return undefined
   try {
-    const value = encoded.value ?? null
-    return JSON.stringify(kind === "ok" ? { id: sagaId, ok: value } : { id: sagaId, err: value })
+    return `{"id":${quoted(sagaId)},"${kind}":${JSON.stringify(encoded.value ?? null) ?? "null"}}`
   } catch {
     return undefined
   }

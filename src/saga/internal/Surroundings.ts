@@ -44,11 +44,12 @@ export const callSurroundings = (context: Context.Context<CircuitBreakers | Dead
   }
 }
 
-let last: { readonly context: Context.Context<Services>; readonly surroundings: Surroundings } | undefined
+const known = new WeakMap<Context.Context<Services>, Surroundings>()
 
-/** Looked up once while sagas are executed in one context, as a server's mostly are. */
+/** Looked up once for all sagas that are executed in one context, as a server's mostly are. */
 export const surroundingsOf = (context: Context.Context<Services>): Surroundings => {
-  if (last?.context === context) return last.surroundings
+  const before = known.get(context)
+  if (before !== undefined) return before
   const surroundings = {
     ...callSurroundings(context),
     ids: Context.get(context, Ids),
@@ -58,6 +59,6 @@ export const surroundingsOf = (context: Context.Context<Services>): Surroundings
     annotations: Context.get(context, References.CurrentLogAnnotations),
     isTraced: isTraced(context)
   }
-  last = { context, surroundings }
+  known.set(context, surroundings)
   return surroundings
 }
