@@ -191,10 +191,10 @@ describe("a payload's fingerprint", () => {
   })
 
   it("of what is too large is refused, be it texts, or one thing many times over", () => {
-    assert.match(String(fingerprintOf(new Array(100).fill("x".repeat(2 ** 23)))), /larger than 64 MiB; store it/)
+    assert.match(String(fingerprintOf(new Array(100).fill("x".repeat(2 ** 23)))), /larger than 64 MiB: store it/)
     let many: unknown = [0]
     for (let i = 0; i < 28; i++) many = [many, many]
-    assert.match(String(fingerprintOf(many)), /larger than 64 MiB; store it/)
+    assert.match(String(fingerprintOf(many)), /larger than 64 MiB: store it/)
     assert.isUndefined(plainCopy(many))
   })
 

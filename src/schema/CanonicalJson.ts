@@ -10,11 +10,12 @@ export const canonicalJson = (encoded: unknown): string | IdempotencyError => {
   try {
     return canonicalize(encoded) ?? "null"
   } catch (cause) {
-    return invalidPayload(cause)
+    return withoutForm(cause)
   }
 }
 
-export const invalidPayload = (cause: unknown): IdempotencyError => {
+/** Making it failed with this. */
+export const withoutForm = (cause: unknown): IdempotencyError => {
   const problem = `the payload has no canonical JSON form: ${cause instanceof Error ? cause.message : String(cause)}`
   return new IdempotencyError({ reason: new InvalidKey({ problem }) })
 }

@@ -2,9 +2,9 @@
  * The fingerprint of a payload: two have the same exactly if they have the same canonical JSON. The text of that is not
  * written for it, which with its numbers costs more than all the rest.
  */
-import { canonicalJson, invalidPayload } from "./CanonicalJson.ts"
+import { canonicalJson, withoutForm } from "./CanonicalJson.ts"
 import { sha256 } from "./Digest.ts"
-import type { IdempotencyError } from "./IdempotencyError.ts"
+import { IdempotencyError, InvalidKey } from "./IdempotencyError.ts"
 import { DEEPEST, isPlain } from "./PlainJson.ts"
 
 /** In lower-case hex; or `InvalidKey` for what JSON cannot carry, and for more than 64 MiB. */
@@ -14,19 +14,21 @@ export const fingerprintOf = (encoded: unknown): string | IdempotencyError => {
     if (plain !== undefined) return plain
   } catch (cause) {
     // What else may be wrong with it the library says.
-    if (cause instanceof TooLarge) return invalidPayload(cause)
+    if (cause instanceof TooLarge) return tooLarge()
   }
   const text = canonicalJson(encoded)
   if (typeof text !== "string") return text
   try {
     return written(JSON.parse(text)) ?? sha256(text)
   } catch (cause) {
-    return invalidPayload(cause)
+    return cause instanceof TooLarge ? tooLarge() : withoutForm(cause)
   }
 }
 
-class TooLarge extends Error {
-  override readonly message = "it is larger than 64 MiB; store it elsewhere, and give the saga where it is"
+class TooLarge extends Error {}
+const tooLarge = () => {
+  const problem = "the payload is larger than 64 MiB: store it elsewhere, and give the saga where it is"
+  return new IdempotencyError({ reason: new InvalidKey({ problem }) })
 }
 
 let idle: Writer | undefined

@@ -51,9 +51,10 @@ export const leaseOf = (
     return () => {
       const { listeners } = held
       const at = listeners.lastIndexOf(listener)
+      if (at < 0) return
       // Mostly it is the only one.
       if (at === listeners.length - 1) listeners.pop()
-      else if (at >= 0) listeners.splice(at, 1)
+      else listeners.splice(at, 1)
     }
   }
   return {
