@@ -1,7 +1,6 @@
 /** Sagas a second by how many are in flight, from one process and from four that share them. */
-import { fork } from "node:child_process"
-import { fileURLToPath } from "node:url"
 import { Effect, Schema } from "effect"
+import { next, start } from "./Process.ts"
 import { at, type Found, type Urls } from "./World.ts"
 
 const IN_FLIGHT = [1, 8, 64, 512]
@@ -10,14 +9,15 @@ const Answers = Schema.Array(Schema.Struct({ perSecond: Schema.Number, times: Sc
 
 /** Each process warms up, waits for the others, and then runs for as long as they do. */
 const processes = async (urls: Urls, count: number, inFlight: number, seconds: number) => {
-  const file = fileURLToPath(new URL("ConcurrencyProcess.ts", import.meta.url))
   const each = inFlight / count
-  const children = Array.from({ length: count }, () => fork(file, [JSON.stringify({ urls, each, seconds })]))
-  const next = (child: (typeof children)[number]) => new Promise<unknown>((resolve) => child.once("message", resolve))
+  const children = Array.from({ length: count }, () =>
+    start(new URL("ConcurrencyProcess.ts", import.meta.url), { urls, each, seconds })
+  )
   await Promise.all(children.map(next))
-  const answers = children.map(next)
-  for (const child of children) child.send("go")
-  const all = Schema.decodeUnknownSync(Answers)(await Promise.all(answers))
+  const answers = Promise.all(children.map(next))
+  // Who has ended meanwhile is told of by `next`.
+  for (const child of children) child.send("go", () => {})
+  const all = Schema.decodeUnknownSync(Answers)(await answers)
   return {
     perSecond: all.reduce((sum, { perSecond }) => sum + perSecond, 0),
     p99: at(

@@ -1,6 +1,7 @@
 /** One process of the concurrency experiment. */
 import { once } from "node:events"
 import { Effect, Layer, References, Schema } from "effect"
+import { tell } from "./Process.ts"
 import { freshId, live, sagaOf, timed, Urls, writingRows } from "./World.ts"
 
 const { each, seconds, urls } = Schema.decodeUnknownSync(
@@ -12,8 +13,9 @@ const program = Effect.gen(function* () {
   const rows = yield* writingRows
   const oneSaga = () => Effect.provideContext(saga.execute({ id: freshId(), body: "" }), rows)
   yield* Effect.forEach(Array.from({ length: 300 }), oneSaga, { concurrency: 16, discard: true })
-  process.send?.("ready")
-  yield* Effect.promise(() => once(process, "message"))
+  const go = once(process, "message")
+  yield* Effect.promise(() => tell("ready"))
+  yield* Effect.promise(() => go)
   const times: Array<number> = []
   const until = Date.now() + seconds * 1000
   const worker = Effect.gen(function* () {
@@ -25,7 +27,7 @@ const program = Effect.gen(function* () {
       { concurrency: "unbounded" }
     )
   )
-  process.send?.({ perSecond: (times.length / took) * 1000, times })
+  yield* Effect.promise(() => tell({ perSecond: (times.length / took) * 1000, times }))
 })
 
 await Effect.runPromise(
@@ -33,5 +35,4 @@ await Effect.runPromise(
     Effect.provideService(References.MinimumLogLevel, "Fatal")
   )
 )
-process.disconnect?.()
 process.exit(0)

@@ -2,6 +2,7 @@
 import { Context, Effect, Layer } from "effect"
 import { Redis as Client } from "ioredis"
 import { type IdempotencyRequest, SagaGuard } from "../../src/index.ts"
+import { recordText } from "../../src/layers/redis/Records.ts"
 import { recordKey } from "../../src/layers/redis/RedisKeys.ts"
 import { type Found, freshId, live, medianOf, type Urls } from "./World.ts"
 
@@ -20,19 +21,9 @@ const fill = async (url: string, from: number, to: number) => {
   for (let start = from; start < to; start += 10_000) {
     const pipeline = client.pipeline()
     for (let n = start; n < Math.min(to, start + 10_000); n++) {
-      const key = recordKey(request(`${n}`))
-      pipeline.hset(
-        key,
-        "saga",
-        `saga ${n}`,
-        "print",
-        "print",
-        "fence",
-        "1795000000000000",
-        "text",
-        `{"id":"saga ${n}"}`
-      )
-      pipeline.pexpire(key, 86_400_000)
+      const asked = request(`${n}`)
+      const ending = { _tag: "Result", text: `{"id":"saga ${n}"}` } as const
+      pipeline.set(recordKey(asked), recordText(asked, "1795000000000000", ending), "PX", 86_400_000)
     }
     await pipeline.exec()
   }

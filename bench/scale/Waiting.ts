@@ -3,6 +3,7 @@ import { Context, Deferred, Effect, Fiber, Layer, References, Schema } from "eff
 import { MemoryLock, type Saga, SagaMemory } from "../../src/index.ts"
 import * as ComposedGuard from "../../src/layers/guard/ComposedGuard.ts"
 import * as MemoryIdempotency from "../../src/layers/memory/MemoryIdempotency.ts"
+import { tell } from "./Process.ts"
 import { live, sagaOf, Urls, Write } from "./World.ts"
 
 const { count, urls } = Schema.decodeUnknownSync(
@@ -50,11 +51,12 @@ const program = Effect.gen(function* () {
   yield* Deferred.succeed(end, undefined)
   yield* Fiber.join(holder)
   const megabytes = (bytes: number) => bytes / 1024 / 1024
-  process.send?.({
+  const waited = {
     heap: megabytes(after.heapUsed - before.heapUsed),
     rss: megabytes(after.rss - before.rss),
     endedMs: ended
-  })
+  }
+  yield* Effect.promise(() => tell(waited))
 })
 
 await Effect.runPromise(

@@ -3,25 +3,25 @@
  * the next writer's first step begins. One process holds, two others wait. The time runs from when the commit is handed
  * to the client, so it contains the way to Redis: what is found is above what is asked for.
  */
-import { type ChildProcess, fork } from "node:child_process"
-import { fileURLToPath } from "node:url"
+import type { ChildProcess } from "node:child_process"
 import { Context, Deferred, Effect, Fiber, Layer, Schema } from "effect"
 import * as Redis from "effect/persistence/Redis"
+import { next, start } from "./Process.ts"
 import { type Noted, noting, now, type Order, Times } from "./WokenWorld.ts"
 import { at, type Found, freshId, live, sagaOf, type Urls, Write, writingRows } from "./World.ts"
 
 const WAITING = [2, 8, 32]
 const PROCESSES = 2
 
-const next = (child: ChildProcess) => new Promise<unknown>((resolve) => child.once("message", resolve))
 const each = <A>(children: ReadonlyArray<ChildProcess>, ask: (child: ChildProcess) => Promise<A>) =>
   Effect.promise(() => Promise.all(children.map(ask)))
 
 const waiters = (urls: Urls) =>
   Effect.gen(function* () {
-    const file = fileURLToPath(new URL("WokenProcess.ts", import.meta.url))
     const children = yield* Effect.acquireRelease(
-      Effect.sync(() => Array.from({ length: PROCESSES }, () => fork(file, [JSON.stringify(urls)]))),
+      Effect.sync(() =>
+        Array.from({ length: PROCESSES }, () => start(new URL("WokenProcess.ts", import.meta.url), urls))
+      ),
       (all) => Effect.sync(() => all.map((child) => child.kill()))
     )
     yield* each(children, next)
@@ -49,7 +49,7 @@ const holding = Effect.fnUntraced(function* (urls: Urls) {
     yield* Deferred.await(held)
     yield* each(children, (child) => {
       const answer = next(child)
-      child.send(order)
+      child.send(order, () => {})
       return answer
     })
     const answers = yield* Effect.forkChild(each(children, next), { startImmediately: true })

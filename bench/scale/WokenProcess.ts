@@ -1,6 +1,7 @@
 /** One process of those that wait in the experiment of waking. */
 import { on } from "node:events"
 import { Context, Effect, Layer, References, Schema, Stream } from "effect"
+import { tell } from "./Process.ts"
 import { type Noted, noting, now, Order } from "./WokenWorld.ts"
 import { freshId, live, sagaOf, Urls, Write, writingRows } from "./World.ts"
 
@@ -38,16 +39,16 @@ const serving = (rows: Context.Service.Shape<typeof Write>) =>
     )
     const told = Effect.andThen(
       quiet,
-      Effect.sync(() => process.send?.("waiting"))
+      Effect.promise(() => tell("waiting"))
     )
     yield* Effect.all([all, told], { concurrency: 2 })
-    process.send?.(kind === "same" ? results : admitted === undefined ? [] : [admitted])
+    yield* Effect.promise(() => tell(kind === "same" ? results : admitted === undefined ? [] : [admitted]))
   })
 
 const program = Effect.gen(function* () {
   const serve = serving(Context.get(yield* writingRows, Write))
   const orders = Stream.fromAsyncIterable(on(process, "message"), (cause) => cause)
-  process.send?.("ready")
+  yield* Effect.promise(() => tell("ready"))
   yield* Stream.runForEach(orders, ([message]) => serve(Schema.decodeUnknownSync(Order)(message)))
 })
 

@@ -3,15 +3,14 @@
  * and Redis. `-- --only hot,letters` for some of it, `--quick` for small sizes, `--save` for pictures in docs/pictures,
  * `--json` to end with one JSON object.
  */
-import { fork } from "node:child_process"
 import { mkdirSync, writeFileSync } from "node:fs"
-import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { Effect, References, Schema } from "effect"
 import { plot } from "../Plot.ts"
 import { concurrency } from "./Concurrency.ts"
 import { hot } from "./Hot.ts"
 import { letters } from "./Letters.ts"
+import { next, start } from "./Process.ts"
 import { records } from "./Records.ts"
 import { payload, steps } from "./Sizes.ts"
 import { woken } from "./Woken.ts"
@@ -21,7 +20,6 @@ const Waited = Schema.Struct({ heap: Schema.Number, rss: Schema.Number, endedMs:
 
 const waiting = (urls: Urls, quick: boolean): Effect.Effect<Found> =>
   Effect.promise(async () => {
-    const file = fileURLToPath(new URL("Waiting.ts", import.meta.url))
     const notes: Array<string> = []
     const series = []
     for (const [name, given] of [
@@ -30,12 +28,12 @@ const waiting = (urls: Urls, quick: boolean): Effect.Effect<Found> =>
     ] as const) {
       const points: Array<readonly [number, number]> = []
       for (const count of quick ? [1000, 10_000] : [1000, 10_000, 100_000]) {
-        const child = fork(file, [JSON.stringify({ count, ...(given === undefined ? {} : { urls: given }) })], {
-          execArgv: ["--expose-gc"]
-        })
-        const { endedMs, heap, rss } = Schema.decodeUnknownSync(Waited)(
-          await new Promise((resolve) => child.once("message", resolve))
+        const child = start(
+          new URL("Waiting.ts", import.meta.url),
+          { count, ...(given === undefined ? {} : { urls: given }) },
+          ["--expose-gc"]
         )
+        const { endedMs, heap, rss } = Schema.decodeUnknownSync(Waited)(await next(child))
         points.push([count, heap])
         notes.push(
           `${name}, ${count} wait: ${heap.toFixed(0)} MiB of heap (${rss.toFixed(0)} of memory), all ended in ${endedMs} ms`

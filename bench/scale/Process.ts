@@ -1,0 +1,33 @@
+/** The processes of an experiment: what one tells arrives, and one that ends without having told is an error. */
+import { type ChildProcess, fork } from "node:child_process"
+
+/** A process of a file, which has `argument`, written as JSON, as its first. It dies with this one. */
+export const start = (file: URL, argument: unknown, execArgv: ReadonlyArray<string> = []): ChildProcess => {
+  const child = fork(file, [JSON.stringify(argument)], { execArgv: [...process.execArgv, ...execArgv] })
+  const end = () => child.kill()
+  process.once("exit", end)
+  child.once("exit", () => process.off("exit", end))
+  return child
+}
+
+/** What the process tells next. */
+export const next = (child: ChildProcess): Promise<unknown> =>
+  new Promise((resolve, reject) => {
+    const ended = (code: number | null, signal: NodeJS.Signals | null) =>
+      reject(
+        new Error(`a process ended without an answer, with ${signal ?? `code ${code}`}: what it wrote stands above`)
+      )
+    if (child.exitCode !== null || child.signalCode !== null) return ended(child.exitCode, child.signalCode)
+    child.once("exit", ended)
+    child.once("message", (message) => {
+      child.off("exit", ended)
+      resolve(message)
+    })
+  })
+
+/** Tells the process that started this one; resolved once it is on its way, before which nobody may exit. */
+export const tell = (message: unknown): Promise<void> =>
+  new Promise((resolve, reject) => {
+    if (process.send === undefined) return reject(new Error("this file is started by `npm run bench:scale`"))
+    process.send(message, (error: Error | null) => (error === null ? resolve() : reject(error)))
+  })
