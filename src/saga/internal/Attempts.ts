@@ -54,6 +54,11 @@ const probed = (attempt: Attempt, probe: SagaProbe): Erased => {
   )
 }
 
+const begun = (attempt: Attempt): Erased => {
+  const { probe } = attempt.root
+  return probe === undefined ? attempt.effect() : probed(attempt, probe)
+}
+
 /** In a fiber of its own, within its time limit. */
 class Timed extends Stoppable implements Limit {
   declare protected readonly attempt: Attempt
@@ -73,15 +78,19 @@ class Timed extends Stoppable implements Limit {
 
   protected override body() {
     const { attempt } = this
-    const { probe } = attempt.root
-    return probe === undefined ? attempt.effect() : probed(attempt, probe)
+    const { together } = attempt.root
+    // Stopped before the end of the turn it is as one that was stopped at its first instruction: it may have done something.
+    return together.isMany ? Effect.flatMap(together.turn, () => begun(attempt)) : begun(attempt)
   }
   protected override watch() {
     const { millis, root } = this.attempt
     root.deadlines.set(millis, this)
+    root.together.begins()
   }
   protected override unwatch() {
-    this.attempt.root.deadlines.lift(this)
+    const { deadlines, together } = this.attempt.root
+    deadlines.lift(this)
+    together.ends()
   }
   expire() {
     const { definition, limit } = this.attempt

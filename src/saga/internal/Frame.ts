@@ -11,6 +11,7 @@ import type { SagaSettings } from "../../services/SagaSettings.ts"
 import type { Books } from "./Books.ts"
 import type { Definition, NestedSaga, RetriableStep, UndoableStep } from "./Definition.ts"
 import type { Replay } from "./Replay.ts"
+import type { Together } from "./Together.ts"
 
 /** One call of a step that can be undone. */
 export interface Call {
@@ -77,6 +78,7 @@ export interface Root {
   readonly books: Books
   readonly probe: SagaProbe | undefined
   readonly deadlines: Deadlines
+  readonly together: Together
   /** What an earlier process did of this saga, if one did. */
   readonly replay: Replay | undefined
   /** What writes carry; undoing replaces it by a fresh one. */

@@ -27,7 +27,7 @@ export const makeRoot = (
 
 /** In the surroundings of whoever runs it. */
 export const rootIn = (
-  { breakers, deadLetters, deadlines, probe, settings, stepMillis }: CallSurroundings,
+  { breakers, deadLetters, deadlines, probe, settings, stepMillis, together }: CallSurroundings,
   saga: Pick<SagaDefinition, "name" | "version">,
   { books, fence, freshFence, replay, resources, sagaId }: Identity
 ): Root => ({
@@ -43,6 +43,7 @@ export const rootIn = (
   stepMillis,
   probe,
   deadlines,
+  together,
   breakers,
   deadLetters,
   nextCall: replay?.nextCall ?? 0,

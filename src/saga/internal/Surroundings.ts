@@ -11,6 +11,7 @@ import { SagaProbe } from "../../services/SagaProbe.ts"
 import { SagaSettings } from "../../services/SagaSettings.ts"
 import { isTraced } from "../../services/Traced.ts"
 import type { Services } from "./Services.ts"
+import { type Together, togetherIn } from "./Together.ts"
 
 /** What calls of steps need, by whomever the saga is run or undone. */
 export interface CallSurroundings {
@@ -19,6 +20,7 @@ export interface CallSurroundings {
   readonly stepMillis: number
   readonly probe: SagaProbe | undefined
   readonly deadlines: Deadlines
+  readonly together: Together
   readonly breakers: CircuitBreakers["Service"]
   readonly deadLetters: DeadLetterQueue["Service"]
 }
@@ -39,6 +41,7 @@ export const callSurroundings = (context: Context.Context<CircuitBreakers | Dead
     stepMillis: Duration.toMillis(settings.stepTimeout),
     probe: Context.get(context, SagaProbe),
     deadlines: deadlinesIn(context),
+    together: togetherIn(context),
     breakers: Context.get(context, CircuitBreakers),
     deadLetters: Context.get(context, DeadLetterQueue)
   }
