@@ -4,6 +4,8 @@ import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { assert, describe, it } from "vitest"
 import { next, start } from "../../bench/scale/Process.ts"
+import * as Postgres from "../servers/Postgres.ts"
+import * as Redis from "../servers/Redis.ts"
 
 const run = (file: string, ...flags: ReadonlyArray<string>) =>
   promisify(execFile)(process.execPath, [fileURLToPath(new URL(`../../bench/${file}`, import.meta.url)), ...flags], {
@@ -14,7 +16,8 @@ const run = (file: string, ...flags: ReadonlyArray<string>) =>
 /** What the last line says, as JSON. */
 const found = (stdout: string): Record<string, unknown> => JSON.parse(stdout.trim().split("\n").at(-1) ?? "")
 
-describe("the benchmarks", { timeout: 300_000 }, () => {
+// They start servers of their own.
+describe.skipIf(!(Postgres.available() && Redis.available()))("the benchmarks", { timeout: 300_000 }, () => {
   it("measure how costs grow, each experiment in small", async () => {
     const { stdout } = await run("scale/main.ts", "--quick", "--json")
     const experiments = ["concurrency", "waiting", "records", "letters", "hot", "woken", "steps", "payload"]
@@ -25,8 +28,10 @@ describe("the benchmarks", { timeout: 300_000 }, () => {
     const { stdout } = await run("main.ts", "--rounds", "1", "--json")
     assert.containsAllKeys(found(stdout), ["memory", "servers", "ingest", "journalRatio"])
   })
+})
 
-  it("say which experiments there are when asked for another", async () => {
+describe("a benchmark that there is not", () => {
+  it("is answered with those that there are", async () => {
     const { stderr } = await run("scale/main.ts", "--only", "nothing").then(
       () => assert.fail("it ran"),
       (error: { readonly stderr: string }) => error

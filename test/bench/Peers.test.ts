@@ -36,6 +36,7 @@ const altered = (name: string, change: (one: (typeof all)[string]) => unknown) =
     JSON.stringify({ ...measured, configs: { "sync_commit=on": { contenders } } })
   )
 }
+
 describe("a run of the peer benchmark", () => {
   it("that is committed holds every figure asked for, and nothing went wrong in it", () => {
     const found = Object.entries(ratios(measured))
